@@ -1,0 +1,1 @@
+"""Places that keep objects: memory, one SQLite file, a folder, the cloud."""

@@ -1,0 +1,87 @@
+"""Objects in a dictionary: for tests, and the reference that other backends are read against."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import count
+
+from headstream import limits
+from headstream.backends.base import metadata_of
+from headstream.protocol.ops import (
+    MISSING,
+    NOT_MODIFIED,
+    REFUSED,
+    Absent,
+    Found,
+    Get,
+    GetAnswer,
+    Matches,
+    Page,
+    Put,
+    Refused,
+    Stored,
+)
+
+
+class MemoryBackend:
+    """A :class:`~headstream.backends.base.Backend` in this process's memory. Gone when it is."""
+
+    keeps_metadata = True
+    default_tail = 8 * limits.KIB
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._objects: dict[str, Found] = {}
+        self._etags = count(1)
+
+    def __repr__(self) -> str:
+        return f"MemoryBackend({len(self._objects)} objects)"
+
+    def get(self, get: Get) -> GetAnswer:
+        """One object, or that it is missing or not modified."""
+        found = self._objects.get(get.key)
+        if found is None:
+            return MISSING
+        return NOT_MODIFIED if found.etag == get.if_none_match else found
+
+    def get_many(self, gets: Sequence[Get]) -> tuple[GetAnswer, ...]:
+        """Several objects; answers in the order of ``gets``."""
+        return tuple(self.get(get) for get in gets)
+
+    def commit(self, prelude: Sequence[Put], head: Put) -> Stored | Refused:
+        """All of ``prelude`` and ``head``, or nothing."""
+        with self._lock:
+            if not self._holds(head):
+                return REFUSED
+            for put in prelude:
+                self._store(put)
+            return Stored(self._store(head))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove the objects that are there."""
+        with self._lock:
+            for key in keys:
+                self._objects.pop(key, None)
+
+    def list(self, prefix: str, after: str, limit: int) -> Page:
+        """At most ``limit`` keys that start with ``prefix`` and sort after ``after``."""
+        with self._lock:
+            keys = sorted(key for key in self._objects if key.startswith(prefix))
+        start = bisect_right(keys, after)
+        return Page(tuple(keys[start : start + limit]), more=len(keys) > start + limit)
+
+    def close(self) -> None:
+        """Nothing to let go of: the objects stay as long as this object does."""
+
+    def _holds(self, put: Put) -> bool:
+        found = self._objects.get(put.key)
+        if isinstance(put.when, Matches):
+            return found is not None and found.etag == put.when.etag
+        return found is None or not isinstance(put.when, Absent)
+
+    def _store(self, put: Put) -> str:
+        etag = str(next(self._etags))
+        self._objects[put.key] = Found(put.body, etag, metadata_of(put.about) if put.about else None)
+        return etag

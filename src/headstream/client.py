@@ -1,0 +1,155 @@
+"""The event store for callers that block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from threading import Lock
+from types import TracebackType
+from typing import Self, TypeVar
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from headstream.backends.base import Backend
+from headstream.drivers import sync
+from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings
+from headstream.protocol.ops import Gen
+from headstream.protocol.read import Cursor
+from headstream.protocol.store import Description
+from headstream.session import Session, check_prefix, head_of
+
+
+T = TypeVar("T")
+
+
+class EventStore:
+    """Streams of events in one place of storage. Made by :func:`headstream.connect`. Safe to use from several threads."""
+
+    def __init__(self, backend: Backend, description: Description, *, url: str, cache_bytes: int) -> None:
+        self._backend = backend
+        self._description = description
+        self._session = Session(description.settings, cache_bytes)
+        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._turns_lock = Lock()
+        #: Where the store is; without credentials.
+        self.url = url
+
+    @property
+    def settings(self) -> Settings:
+        """What was chosen when the store was created."""
+        return self._description.settings
+
+    @property
+    def store_id(self) -> UUID:
+        """The id that the store got when it was created."""
+        return self._description.store_id
+
+    def append(
+        self, stream: str, events: Event | Iterable[Event], *, expected: Expectation = ANY, key: str | None = None
+    ) -> Head:
+        """Append events to a stream, all of them or none; durable when this returns.
+
+        ``expected`` says where the stream must end: a :class:`Head` from an earlier append or read (cheapest), a version,
+        ``NO_STREAM``, ``EXISTS`` or ``ANY``. ``key`` (at most 256 bytes) makes the append safe to repeat: if a changeset with this key
+        already follows the expected version, its result is returned. With ``ANY`` and ``EXISTS`` the key is looked for in the newest
+        changesets only: the tail and the newest segment.
+
+        Returns the head after the append. One append takes 1 to 10,000 events, at most 16 MiB encoded.
+
+        Raises :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`,
+        :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
+        """
+        request = self._session.request(stream, events, expected, key)
+        # Writers of one process take turns: racing each other would only cost refused commits.
+        with self._turn(stream):
+            return self._run(self._session.append(request))
+
+    def read(
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+    ) -> Reading:
+        """The events of a stream with ``after < version < before``, oldest first, or newest first if ``backwards``; at most ``limit``.
+
+        A read sees the stream as it was when the first event was asked for. It holds a few MiB at most, whatever the length. A stream
+        that does not exist has no events. ``read(…).head()`` is where the stream ended.
+
+        Raises :class:`InvalidInput` at once, and while iterating :class:`Unavailable`, :class:`CorruptData`,
+        :class:`AccessDenied`, :class:`StoreNotFound`.
+        """
+        reading = self._session.reading(stream, after=after, before=before, limit=limit, backwards=backwards)
+        return Reading(self, reading)
+
+    def head(self, stream: str) -> Head | None:
+        """Where a stream ends, or ``None`` if it does not exist. One small request."""
+        return self._run(self._session.head(stream))
+
+    def streams(self, prefix: str = "") -> Iterator[str]:
+        """The names of all streams that begin with ``prefix``, in order of their code points, lazily."""
+        check_prefix(prefix)
+        return self._streams(prefix)
+
+    def _streams(self, prefix: str) -> Iterator[str]:
+        after: str | None = ""
+        while after is not None:
+            names, after = self._run(self._session.list_streams(prefix, after))
+            yield from names
+
+    def close(self) -> None:
+        """Let go of files and connections. Idempotent."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"EventStore({self.url!r})"
+
+    def _run(self, gen: Gen[T]) -> T:
+        return sync.run(gen, self._backend)
+
+    def _turn(self, stream: str) -> Lock:
+        with self._turns_lock:
+            turn = self._turns.get(stream)
+            if turn is None:
+                turn = self._turns[stream] = Lock()
+            return turn
+
+
+class Reading(Iterator[RecordedEvent]):
+    """The events of a read, one after the other; see :meth:`EventStore.read`."""
+
+    def __init__(self, store: EventStore, start: Callable[[], Gen[Cursor]]) -> None:
+        self._store = store
+        self._start = start
+        self._cursor: Cursor | None = None
+        self._events = self._iterate()
+
+    def head(self) -> Head:
+        """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
+        return head_of(self._begin().known)
+
+    def __iter__(self) -> Generator[RecordedEvent, None, None]:
+        return self._events
+
+    def __next__(self) -> RecordedEvent:
+        return next(self._events)
+
+    def _begin(self) -> Cursor:
+        if self._cursor is None:
+            self._cursor = self._store._run(self._start())  # noqa: SLF001 - one class in two parts
+        return self._cursor
+
+    def _iterate(self) -> Generator[RecordedEvent, None, None]:
+        cursor = self._begin()
+        while not cursor.exhausted:
+            events, cursor = self._store._run(self._store._session.step(cursor))  # noqa: SLF001
+            yield from events

@@ -1,0 +1,210 @@
+"""From a URL to a store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from headstream import limits
+from headstream.aio import AsyncEventStore, Runner
+from headstream.backends.base import AsyncBackend, Backend
+from headstream.backends.memory import MemoryBackend
+from headstream.client import EventStore
+from headstream.drivers import sync
+from headstream.drivers.aio import Awaited, Threaded
+from headstream.errors import InvalidInput
+from headstream.protocol.store import open_store
+
+CLOUDS: Final = {"az", "s3", "gs"}
+_SQLITE_SUFFIXES: Final = {".db", ".sqlite", ".sqlite3"}
+_FORMS: Final = (
+    "shop.db, sqlite:///shop.db, file:///folder, memory://, az://container/path, s3://bucket/path or gs://bucket/path"
+)
+
+
+class Location(msgspec.Struct, frozen=True):
+    """What a URL names: ``kind`` is ``sqlite``, ``file``, ``memory``, ``az``, ``s3`` or ``gs``; ``path`` is where, for the first two."""
+
+    kind: str
+    url: str
+    path: str = ""
+
+
+def locate(url: str) -> Location:
+    """The place that ``url`` names; :class:`InvalidInput` if it names none. Looks at the text only."""
+    if not isinstance(url, str):
+        raise InvalidInput(f"a store's URL is a string, not {type(url).__name__}: {_FORMS}")
+    kind, separator, rest = url.partition("://")
+    if not separator:
+        if Path(url).suffix.lower() in _SQLITE_SUFFIXES:
+            return Location("sqlite", url, url)
+        raise InvalidInput(f"no store can be at {url!r}; it can be at {_FORMS}")
+    kind = kind.lower()
+    if kind == "memory":
+        return Location(kind, "memory://")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidInput(f"the URL cannot be read: {error}") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise InvalidInput(
+            f"a {kind}:// URL has no user, query or fragment: give credentials by the environment or as keyword options"
+        )
+    if kind in {"sqlite", "file"}:
+        # As with SQLAlchemy, three slashes begin a relative SQLite path, and four an absolute one.
+        path = unquote(rest.removeprefix("/")) if kind == "sqlite" else unquote(parts.path)
+        if not path or parts.netloc or "\0" in path:
+            raise InvalidInput(f"{kind}:// is followed by a slash and a path: {kind}:///folder/name")
+        return Location(kind, url, path)
+    if kind in CLOUDS:
+        _check_bucket(kind, parts.netloc, parts.path)
+        return Location(kind, url)
+    raise InvalidInput(f"{kind}:// is no place that headstream knows; it knows {_FORMS}")
+
+
+def _check_bucket(kind: str, bucket: str, path: str) -> None:
+    if not bucket:
+        raise InvalidInput(f"{kind}:// is followed by a container or bucket: {kind}://events/shop")
+    segments = path.strip("/").split("/") if path.strip("/") else []
+    if any(segment in {"", ".", ".."} for segment in segments):
+        raise InvalidInput("the path of a store in its bucket has no empty, '.' or '..' segments")
+    if len(path.encode()) > limits.MAX_PREFIX or not path.isprintable() or not path.isascii():
+        raise InvalidInput(f"the path of a store in its bucket is printable ASCII, at most {limits.MAX_PREFIX} bytes")
+
+
+def connect(
+    url: str,
+    *,
+    create: bool = True,
+    tail_bytes: int | None = None,
+    fan_out: int | None = None,
+    feed: bool | None = None,
+    cache_bytes: int = limits.HEAD_CACHE,
+    **options: Any,
+) -> EventStore:
+    """Open the store at ``url``; create it if there is none, unless ``create`` is false.
+
+    ==================================================  ====================================================================
+    ``shop.db``, ``sqlite:///shop.db``                  one SQLite file, in a folder that exists
+    ``file:///var/lib/shop``                            a folder of plain files
+    ``memory://``                                       this process's memory: a new, empty store each time
+    ``az://container/path``, ``s3://…``, ``gs://…``     Azure Blob Storage, S3, Google Cloud Storage: a bucket that exists, and a
+                                                        path in it; needs ``headstream[azure]``, ``[s3]`` or ``[gcs]``
+    ==================================================  ====================================================================
+
+    ``tail_bytes``, ``fan_out`` and ``feed`` are settings of a new store (see :class:`headstream.Settings`); an existing store keeps
+    its own, and asking for others is an error. ``cache_bytes`` bounds the heads that this client remembers.
+
+    Credentials and endpoints of the clouds come from the environment (``AZURE_STORAGE_ACCOUNT_NAME``, ``AWS_ACCESS_KEY_ID``,
+    ``GOOGLE_APPLICATION_CREDENTIALS``, … as obstore reads them), or from ``options``, which are obstore's configuration keys
+    (``account_key=…``, ``endpoint=…``, ``client_options={…}``).
+
+    Raises :class:`InvalidInput`, :class:`StoreNotFound`, :class:`AccessDenied`, :class:`Unavailable`,
+    :class:`UnsuitableBackend`, :class:`UnsupportedFormat`, :class:`CorruptData`.
+    """
+    location = locate(url)
+    backend = blocking_backend(location, create=create, options=options)
+    try:
+        step = open_store(backend.default_tail, _given(tail_bytes, fan_out, feed), create=create)
+        return EventStore(backend, sync.run(step, backend), url=location.url, cache_bytes=cache_bytes)
+    except BaseException:
+        backend.close()
+        raise
+
+
+def connect_async(
+    url: str,
+    *,
+    create: bool = True,
+    tail_bytes: int | None = None,
+    fan_out: int | None = None,
+    feed: bool | None = None,
+    cache_bytes: int = limits.HEAD_CACHE,
+    **options: Any,
+) -> Connecting:
+    """The same as :func:`connect` for asyncio: ``async with connect_async(url) as store`` or ``store = await connect_async(url)``.
+
+    The clouds are awaited; SQLite, files and memory run in a few threads.
+    """
+    return Connecting(locate(url), create, _given(tail_bytes, fan_out, feed), cache_bytes, options)
+
+
+class Connecting:
+    """A connection to be made: await it, or enter it with ``async with``."""
+
+    def __init__(
+        self, location: Location, create: bool, wanted: dict[str, int], cache_bytes: int, options: dict[str, Any]
+    ) -> None:
+        self._location = location
+        self._create = create
+        self._wanted = wanted
+        self._cache_bytes = cache_bytes
+        self._options = options
+        self._store: AsyncEventStore | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncEventStore]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> AsyncEventStore:
+        self._store = await self._connect()
+        return self._store
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._store is not None:
+            await self._store.close()
+
+    async def _connect(self) -> AsyncEventStore:
+        runner, tail = await self._runner()
+        try:
+            description = await runner.run(open_store(tail, self._wanted, create=self._create))
+            return AsyncEventStore(runner, description, url=self._location.url, cache_bytes=self._cache_bytes)
+        except BaseException:
+            await runner.close()
+            raise
+
+    async def _runner(self) -> tuple[Runner, int]:
+        if self._location.kind in CLOUDS:
+            awaited = cloud_async_backend(self._location, self._options)
+            return Awaited(awaited), awaited.default_tail
+        blocking = await asyncio.to_thread(blocking_backend, self._location, create=self._create, options=self._options)
+        return Threaded(blocking), blocking.default_tail
+
+
+def blocking_backend(location: Location, *, create: bool, options: dict[str, Any]) -> Backend:
+    """The backend of a place, for callers that block. Other backends than the one asked for are not imported."""
+    if location.kind in CLOUDS:
+        from headstream.backends.cloud import CloudBackend  # noqa: PLC0415 - needs an extra
+
+        return CloudBackend(location.url, **options)
+    if options:
+        raise InvalidInput(f"a {location.kind} store takes no options: {', '.join(sorted(options))}")
+    if location.kind == "sqlite":
+        from headstream.backends.sqlite import SqliteBackend  # noqa: PLC0415 - opens no door that is not used
+
+        return SqliteBackend(location.path, create=create)
+    if location.kind == "file":
+        from headstream.backends.files import FilesBackend  # noqa: PLC0415
+
+        return FilesBackend(location.path, create=create)
+    return MemoryBackend()
+
+
+def cloud_async_backend(location: Location, options: dict[str, Any]) -> AsyncBackend:
+    """The backend of a cloud, for asyncio."""
+    from headstream.backends.cloud import AsyncCloudBackend  # noqa: PLC0415 - needs an extra
+
+    return AsyncCloudBackend(location.url, **options)
+
+
+def _given(tail_bytes: int | None, fan_out: int | None, feed: bool | None) -> dict[str, int]:
+    """The settings that the caller chose."""
+    chosen = {"tail_bytes": tail_bytes, "fan_out": fan_out, "feed": feed}
+    return {name: value for name, value in chosen.items() if value is not None}

@@ -1,0 +1,22 @@
+"""Fresh ids and the time, for both drivers."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from headstream.protocol.ops import Stamped
+
+
+def stamp() -> Stamped:
+    """A new UUIDv7 (RFC 9562: 48 bits of milliseconds, then 74 random bits) and the time that it was made at."""
+    nanos = time.time_ns()
+    chance = int.from_bytes(os.urandom(10), "big")
+    value = (
+        (nanos // 1_000_000 & 0xFFFFFFFFFFFF) << 80
+        | 0x7 << 76
+        | (chance >> 68 & 0xFFF) << 64
+        | 0b10 << 62
+        | (chance & 0x3FFFFFFFFFFFFFFF)
+    )
+    return Stamped(value.to_bytes(16, "big"), nanos // 1000)

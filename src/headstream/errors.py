@@ -1,0 +1,102 @@
+"""Every error that headstream raises on purpose, and what the caller does next.
+
+::
+
+    HeadstreamError
+    ├── InvalidInput           the call is wrong: fix it; nothing was written
+    ├── WrongExpectedVersion   somebody else appended: read again, decide again, append again
+    ├── OutcomeUnknown         the append may or may not have happened: repeat it with the same ``key``
+    ├── Unavailable            the storage did not answer; nothing was written: try again later
+    ├── StoreNotFound          no such container, bucket or store: run ``headstream init URL``
+    ├── AccessDenied           the storage refused the credentials: check them
+    ├── UnsuitableBackend      the storage ignores conditional writes: use another one
+    ├── CorruptData            a stored object is not what was written: see ``details["key"]``
+    └── UnsupportedFormat      the store was written by a newer headstream: upgrade
+
+Any other exception that escapes from headstream is a bug.
+
+Each error has a ``details`` dictionary (names to plain values) for logs and metrics. Neither it nor the message
+ever holds event data or a credential.
+"""
+
+from __future__ import annotations
+
+
+class HeadstreamError(Exception):
+    """The base of all errors of headstream. ``str()`` is one line: the message, then the details as ``name=value``."""
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, object] = details
+
+    def __str__(self) -> str:
+        if not self.details:
+            return self.message
+        return f"{self.message} ({', '.join(f'{name}={value!r}' for name, value in self.details.items())})"
+
+
+class InvalidInput(HeadstreamError, ValueError):
+    """An argument cannot be accepted. Raised before anything is written; the message says what would be accepted."""
+
+
+class WrongExpectedVersion(HeadstreamError):
+    """The stream is not at the version that the append expected: nothing was written.
+
+    Read the stream again from ``actual``, decide again, and append again.
+    """
+
+    def __init__(self, message: str, *, stream: str = "", expected: int | str = 0, actual: int = 0) -> None:
+        super().__init__(message, stream=stream, expected=expected, actual=actual)
+        self.stream = stream
+        #: The version that the caller expected, or ``"EXISTS"``.
+        self.expected = expected
+        #: The version that the stream has; 0 when it does not exist.
+        self.actual = actual
+
+
+class OutcomeUnknown(HeadstreamError):
+    """A commit was sent and no answer tells whether it counts; looking at the stream was not possible either.
+
+    Append again with the same ``key``: if the first attempt did count, its result is returned. Without a key, read the
+    stream after version ``follows`` and look for an event whose ``changeset_id`` is among ``changeset_ids``.
+    """
+
+    def __init__(
+        self, message: str, *, stream: str = "", follows: int = 0, changeset_ids: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, stream=stream, follows=follows, changeset_ids=changeset_ids)
+        self.stream = stream
+        #: The version that the changeset follows, if it was committed.
+        self.follows = follows
+        #: The ids that the changeset may have, one for each attempt, as UUID strings.
+        self.changeset_ids = changeset_ids
+
+
+class Unavailable(HeadstreamError):
+    """The storage cannot be reached, or asks to slow down, for longer than headstream retries. Nothing was written."""
+
+
+class StoreNotFound(HeadstreamError):
+    """The container, bucket or folder does not exist, or holds no store. ``headstream init URL`` creates both."""
+
+
+class AccessDenied(HeadstreamError):
+    """The storage refused the credentials, or they do not permit the operation."""
+
+
+class UnsuitableBackend(HeadstreamError):
+    """The storage does not keep a promise that headstream needs: above all, that conditional writes are conditional."""
+
+
+class CorruptData(HeadstreamError):
+    """A stored object is damaged, missing or in the wrong place. It is never skipped and never guessed at."""
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        super().__init__(message, key=key)
+        #: The key of the object, relative to the store.
+        self.key = key
+
+
+class UnsupportedFormat(HeadstreamError):
+    """The store, or one of its objects, has a format that this version of headstream does not know. Upgrade it."""

@@ -1,0 +1,219 @@
+"""What applications hand in and get back: frozen values that check themselves."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from headstream import limits
+from headstream.errors import CorruptData, InvalidInput
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_METADATA: Final[Mapping[str, Any]] = {}
+
+
+class Expected(enum.Enum):
+    """What an append may expect of a stream besides a version. Use the names :data:`ANY` and so on."""
+
+    ANY = "ANY"
+    NO_STREAM = "NO_STREAM"
+    EXISTS = "EXISTS"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+ANY: Final = Expected.ANY
+"""Append after whatever is there."""
+NO_STREAM: Final = Expected.NO_STREAM
+"""Append only if the stream has no events: the same as version 0."""
+EXISTS: Final = Expected.EXISTS
+"""Append only if the stream has at least one event."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A fact, to be appended.
+
+    ``type``: its name, such as ``"OrderPlaced"``; at most 256 bytes of UTF-8.
+    ``data``: anything that msgspec encodes as JSON (dictionaries, dataclasses, Structs, attrs and pydantic models, datetimes, UUIDs, …),
+    or ``bytes``, which are kept exactly. It is encoded when it is appended.
+    ``metadata``: a mapping for what is about the event rather than in it: correlation ids, the user, a trace.
+    ``id``: an id of the application's own, a string or UUID; at most 256 bytes. headstream does not need one.
+
+    Raises :class:`~headstream.InvalidInput` for a type, metadata or id that cannot be stored.
+    """
+
+    type: str
+    data: Any = None
+    metadata: Mapping[str, Any] = _NO_METADATA
+    id: str | UUID | None = None
+
+    def __post_init__(self) -> None:
+        check_text("an event's type", self.type, limits.MAX_TYPE)
+        if self.id is not None:
+            check_text("an event's id", str(self.id) if isinstance(self.id, UUID) else self.id, limits.MAX_EVENT_ID)
+        if not isinstance(self.metadata, Mapping):
+            raise InvalidInput(f"an event's metadata is a mapping, not {type(self.metadata).__name__}")
+
+
+class RecordedEvent(msgspec.Struct, frozen=True, eq=False):
+    """An event as it was recorded. ``data`` and ``metadata`` are decoded when they are first looked at."""
+
+    stream: str
+    """The stream that it belongs to."""
+    version: int
+    """Its number in the stream: 1, 2, 3 … without gap."""
+    type: str
+    payload: str | bytes | None
+    """The data as stored: JSON text, the bytes that were appended, or ``None``."""
+    metadata_json: str | None
+    """The metadata as stored: JSON text, or ``None`` for an empty mapping."""
+    id: str | None
+    """The application's own id for it, if it gave one."""
+    changeset: bytes
+    """The id of the changeset that it was appended with, 16 bytes; see :attr:`changeset_id`."""
+    micros: int
+    """When it was appended, by the writer's clock: microseconds since 1970-01-01 UTC; see :attr:`recorded_at`."""
+    _data: Any = msgspec.UNSET
+    _metadata: Any = msgspec.UNSET
+
+    @property
+    def data(self) -> Any:
+        """What was appended: JSON as dictionaries, lists, strings, numbers, booleans and ``None``; bytes as bytes."""
+        if self._data is msgspec.UNSET:
+            payload = self.payload
+            force_setattr(self, "_data", self._decode(payload) if isinstance(payload, str) else payload)
+        return self._data
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata that was appended; an empty dictionary when there was none."""
+        if self._metadata is msgspec.UNSET:
+            force_setattr(self, "_metadata", {} if self.metadata_json is None else self._decode(self.metadata_json))
+        return self._metadata  # type: ignore[no-any-return]  # decoded from a JSON object
+
+    @property
+    def changeset_id(self) -> UUID:
+        """The id of the changeset that it was appended with: a UUIDv7. Events of one append share it."""
+        return UUID(bytes=self.changeset)
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it was appended, by the writer's clock, in UTC."""
+        return _EPOCH + timedelta(microseconds=self.micros)
+
+    def _decode(self, text: str) -> Any:
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise CorruptData(
+                f"event {self.version} of stream {self.stream!r} holds text that is not JSON: {error}"
+            ) from None
+
+    def _identity(self) -> tuple[object, ...]:
+        return (self.stream, self.version, self.type, self.payload, self.metadata_json, self.id, self.changeset)
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity() == other._identity() if isinstance(other, RecordedEvent) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.stream, self.version, self.changeset))
+
+    def __repr__(self) -> str:
+        return (
+            f"RecordedEvent(stream={self.stream!r}, version={self.version}, type={self.type!r}, data={self.data!r}, "
+            f"metadata={self.metadata!r}, id={self.id!r}, changeset_id={str(self.changeset_id)!r}, "
+            f"recorded_at={self.recorded_at.isoformat()!r})"
+        )
+
+
+class Head(msgspec.Struct, frozen=True, eq=False):
+    """Where a stream ends: what a read or an append returned. Hand it to ``append(expected=…)`` to save a request."""
+
+    stream: str
+    version: int
+    """How many events the stream has; 0 when it does not exist."""
+    etag: str
+    """The storage's tag of the head object; ``""`` when the stream does not exist, or has grown past this version."""
+    changeset_id: UUID | None
+    """The id of the newest changeset; ``None`` when there is none."""
+    _known: object = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the stream has any event."""
+        return self.version > 0
+
+    def _identity(self) -> tuple[object, ...]:
+        return (self.stream, self.version, self.changeset_id)
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity() == other._identity() if isinstance(other, Head) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        changeset = str(self.changeset_id) if self.changeset_id else None
+        return f"Head(stream={self.stream!r}, version={self.version}, etag={self.etag!r}, changeset_id={changeset!r})"
+
+
+Expectation: TypeAlias = Head | int | Expected
+"""What ``append(expected=…)`` takes."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is chosen when a store is created, and holds for as long as it exists.
+
+    Raises :class:`~headstream.InvalidInput` for a value out of range.
+    """
+
+    tail_bytes: int
+    """How many bytes of the newest changesets travel inside a stream's head, 0 to 1 MiB. 0: every changeset is its own
+    object, as in the 2012 article."""
+    fan_out: int = 128
+    """How many references a head, or one index page, holds at each level: 2 to 1,024."""
+    feed: bool = True
+    """Whether appends announce themselves for the feed of all events: one more small object written at the same time."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tail_bytes <= limits.MAX_TAIL:
+            raise InvalidInput(f"tail_bytes is {self.tail_bytes}; it must be 0 to {limits.MAX_TAIL}")
+        if not limits.MIN_FAN_OUT <= self.fan_out <= limits.MAX_FAN_OUT:
+            raise InvalidInput(f"fan_out is {self.fan_out}; it must be {limits.MIN_FAN_OUT} to {limits.MAX_FAN_OUT}")
+
+
+def check_text(what: str, text: object, limit: int) -> None:
+    """A string of 1 to ``limit`` bytes of UTF-8, or :class:`~headstream.InvalidInput` that begins with ``what``."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"{what} is a string, not {type(text).__name__}")
+    if not text:
+        raise InvalidInput(f"{what} cannot be empty")
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{what} holds a lone surrogate, which is no text: {text[:40]!r}") from None
+    if size > limit:
+        raise InvalidInput(f"{what} has {size} bytes in UTF-8; at most {limit} are possible: {text[:40]!r}…")
+
+
+def check_stream(name: object) -> None:
+    """A name that a stream can have. ``$`` begins the names of headstream's own streams; use :func:`check_writable`."""
+    check_text("a stream's name", name, limits.MAX_STREAM_NAME)
+    assert isinstance(name, str)
+    if "." in name and any(part in {".", ".."} for part in name.replace("\\", "/").split("/")):
+        raise InvalidInput(f"a stream's name cannot have '.' or '..' between slashes: {name!r}")
+
+
+def check_writable(name: object) -> None:
+    """A name that an application may append to."""
+    check_stream(name)
+    assert isinstance(name, str)
+    if name.startswith("$"):
+        raise InvalidInput(f"names that begin with '$' are headstream's own; choose another than {name!r}")

@@ -1,0 +1,208 @@
+"""Appending: one changeset, atomically, after the version that the caller expects.
+
+Rules, and what each leans on:
+
+1. The head moves only by a conditional write on the etag of the head that the changeset was built on. So a changeset is in the stream exactly
+   if its conditional write took effect, and the same etag is won at most once (*the condition is checked and applied
+   atomically*).
+2. Everything the new head refers to, and its intent, is durable before the head is tried (*Commit*).
+3. Every attempt has a fresh changeset id, in its frame, its intent and the names of its objects, and is sent once. A late effect of an old
+   attempt can only be that attempt's own commit, and only while its etag still stands.
+4. An attempt with an unknown outcome stays *open* until the stream has grown past the version it follows. What then
+   follows that version decides: an open attempt's own id, and the append has succeeded; anybody else's, and
+   every open attempt is dead, for its etag is spent. Looking at the newest changeset instead would be wrong: others may
+   have built on ours.
+5. While an attempt is open, the append may try again, at the same version only. If both land, one of them loses (1).
+6. An error that is raised while an attempt is open is :class:`OutcomeUnknown`; otherwise nothing was written.
+7. A head that the client knows from before may be stale. It is good enough to try a commit on (1), and never good enough to
+   report a conflict: a mismatch is judged on a head that was read during this append.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+
+from headstream import limits
+from headstream.errors import (
+    CorruptData,
+    HeadstreamError,
+    InvalidInput,
+    OutcomeUnknown,
+    Unavailable,
+    WrongExpectedVersion,
+)
+from headstream.model import Expected, Settings
+from headstream.protocol import codec, head, intent, keys
+from headstream.protocol.codec import Frame
+from headstream.protocol.head import Change, Known
+from headstream.protocol.intent import Intent
+from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Pause, Stamp, Stored, Unknown
+from headstream.protocol.read import changeset_after, load_head, newest_segment, tail_chain
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """What the caller wants appended."""
+
+    stream: str
+    rows: bytes
+    """The events, from :func:`codec.encode_events`."""
+    events: int
+    """How many they are."""
+    expected: int | Expected
+    """A version, ``ANY`` or ``EXISTS`` (``NO_STREAM`` is version 0)."""
+    key: str | None = None
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """The changeset is in the stream: by this append, or by an earlier one with the same key."""
+
+    changeset_id: bytes
+    version: int
+    """The version of the stream after it."""
+    known: Known
+    """The newest head that was seen; it may be past ``version``."""
+
+
+class _Open(msgspec.Struct):
+    """Attempts whose outcome is unknown, all of which follow the same version (rule 5)."""
+
+    follows: int = 0
+    ids: list[bytes] = []
+
+
+def append(settings: Settings, proposal: Proposal, known: Known | None) -> Gen[Appended]:
+    """Append the changeset, trying again after races and faults as far as that is safe.
+
+    ``known`` is the stream's head as the caller last saw it, if it did.
+
+    Raises :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, and what a
+    backend raises for good (``AccessDenied``, ``StoreNotFound``).
+    """
+    still_open = _Open()
+    try:
+        return (yield from _append(settings, proposal, known, still_open))
+    except HeadstreamError as error:
+        if not still_open.ids:
+            raise
+        raise OutcomeUnknown(
+            "the append may or may not have happened: repeat it with the same key, or look for these changeset ids",
+            stream=proposal.stream,
+            follows=still_open.follows,
+            changeset_ids=tuple(str(UUID(bytes=attempt)) for attempt in still_open.ids),
+        ) from error
+
+
+def _append(settings: Settings, proposal: Proposal, known: Known | None, still_open: _Open) -> Gen[Appended]:
+    fresh = False
+    races = faults = 0
+    while races < limits.APPEND_ATTEMPTS and faults < limits.FAULT_ATTEMPTS:
+        if known is None:
+            known = yield from load_head(proposal.stream, None)
+            fresh = True
+            if (done := (yield from _settle(known, still_open))) is not None:
+                return done
+        if not _fits(proposal.expected, known.state.version):
+            if fresh:
+                return (yield from _mismatch(known, proposal))
+            known = None
+            continue
+        if (done := (yield from _duplicate(known, proposal))) is not None:
+            return done
+        try:
+            if (done := (yield from _attempt(settings, proposal, known, still_open))) is not None:
+                return done
+        except FAULTS as fault:
+            known = known if isinstance(fault, NotApplied) else None
+            faults += 1
+            pause = _pause(limits.FAULT_PAUSE, faults)
+        else:
+            known = None
+            races += 1
+            pause = _pause(limits.RACE_PAUSE, races)
+        yield from Pause(pause)
+    raise Unavailable(
+        "the append was given up; nothing was written: try again later",
+        stream=proposal.stream,
+        lost_races=races,
+        faults=faults,
+    )
+
+
+def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _Open) -> Gen[Appended | None]:
+    """One commit; ``None`` when the head had moved."""
+    state = known.state
+    if state.version + proposal.events > limits.MAX_VERSION:
+        raise InvalidInput(f"a stream has at most {limits.MAX_VERSION} events", stream=proposal.stream)
+    stamp = yield from Stamp()
+    frame = codec.encode_frame(
+        stamp.id, state.fields.changeset_id, state.version, stamp.micros, key=proposal.key, rows=proposal.rows
+    )
+    grown, prelude = head.follow(state, Change(stamp.id, frame, proposal.events), settings)
+    if settings.feed:
+        objects = [put.key for put in prelude]
+        prelude = (intent.put(Intent(stamp.id, state.stream, state.version, stamp.micros, objects)), *prelude)
+    try:
+        answer = yield from Commit(prelude, head.put(grown, known.etag))
+    except Unknown:
+        assert not still_open.ids or still_open.follows == state.version
+        still_open.follows = state.version
+        still_open.ids.append(stamp.id)
+        raise
+    return Appended(stamp.id, grown.version, Known(grown, answer.etag)) if isinstance(answer, Stored) else None
+
+
+def _settle(known: Known, still_open: _Open) -> Gen[Appended | None]:
+    """What became of the open attempts, now that the head was read again (rule 4)."""
+    if not still_open.ids or known.state.version == still_open.follows:
+        return None
+    _check_growth(known, still_open.follows)
+    frame = yield from changeset_after(known, still_open.follows)
+    if frame.id in still_open.ids:
+        return Appended(frame.id, frame.version, known)
+    still_open.ids.clear()
+    return None
+
+
+def _check_growth(known: Known, version: int) -> None:
+    if known.state.version < version:
+        raise CorruptData(
+            f"the head went back from version {version} to {known.state.version}", key=keys.head(known.state.stream)
+        )
+
+
+def _fits(expected: int | Expected, version: int) -> bool:
+    return version == expected or expected is Expected.ANY or (expected is Expected.EXISTS and version > 0)
+
+
+def _mismatch(known: Known, proposal: Proposal) -> Gen[Appended]:
+    """The stream is not where the caller expected it: the result of the same append made earlier, or the conflict."""
+    expected, actual = proposal.expected, known.state.version
+    if isinstance(expected, int) and proposal.key is not None and expected < actual:
+        frame = yield from changeset_after(known, expected)
+        if frame.follows == expected and frame.key == proposal.key:
+            return Appended(frame.id, frame.version, known)
+    raise WrongExpectedVersion(
+        "the stream is not at the expected version; nothing was written: read it again, then decide again",
+        stream=proposal.stream,
+        expected=expected if isinstance(expected, int) else expected.value,
+        actual=actual,
+    )
+
+
+def _duplicate(known: Known, proposal: Proposal) -> Gen[Appended | None]:
+    """With a key and no expected version: the result of the same append in the tail or the newest segment."""
+    if proposal.key is None or not isinstance(proposal.expected, Expected):
+        return None
+    found = _with_key(tail_chain(known), proposal.key) or _with_key((yield from newest_segment(known)), proposal.key)
+    return Appended(found.id, found.version, known) if found is not None else None
+
+
+def _with_key(chain: list[Frame], key: str) -> Frame | None:
+    return next((frame for frame in reversed(chain) if frame.key == key), None)
+
+
+def _pause(bounds: tuple[float, float], count: int) -> float:
+    first, longest = bounds
+    return min(first * 2.0 ** min(count - 1, 30), longest)

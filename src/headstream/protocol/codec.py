@@ -1,0 +1,207 @@
+"""How bodies are encoded: envelopes, frames, event data. ``docs/format.md`` specifies every byte.
+
+Rules:
+
+* Every body is a MessagePack array whose first element is the format number, whose second names the kind of object, and
+  whose third is the CRC-32 of the fourth: the object's fields, themselves MessagePack. What follows is specific to the kind.
+* A body of a newer format is :class:`UnsupportedFormat`; any other body that is not exactly what a writer of this
+  format makes is :class:`CorruptData` with the object's key. Decoders raise nothing else, whatever the bytes.
+* A frame is one changeset: the CRC-32 of what follows (4 bytes, big-endian), then its MessagePack. It is encoded once, and copied
+  byte for byte ever after. ``digest(n) = sha256(digest(n-1) + frame(n))``, with 32 zero bytes before the first.
+* Event data keeps its kind: JSON is stored as a MessagePack string, bytes as MessagePack binary, nothing as nil.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import starmap
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from zlib import crc32
+
+import msgspec
+
+from headstream import limits
+from headstream.errors import CorruptData, InvalidInput, UnsupportedFormat
+from headstream.model import Event, RecordedEvent
+
+FORMAT: Final = 1
+NO_DIGEST: Final = bytes(32)
+
+Id: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_VERSION)]
+Version: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_VERSION)]
+Row: TypeAlias = tuple[str, Any, str | None, str | None]
+"""One event in a frame: type, data (``str | bytes | None``, which msgspec cannot check in a union), metadata (JSON), id."""
+_DATA_KINDS: Final = frozenset({str, bytes, type(None)})
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A changeset: ``events`` appended at ``micros``, after version ``follows`` and after changeset ``parent``."""
+
+    id: Id
+    parent: Id | None
+    follows: Count
+    micros: Count
+    key: str | None
+    events: Annotated[list[Row], msgspec.Meta(min_length=1)]
+
+    @property
+    def version(self) -> int:
+        """The version of the stream after it."""
+        return self.follows + len(self.events)
+
+
+_unpack_frame: Final = msgspec.msgpack.Decoder(Frame).decode
+_unpack_any: Final = msgspec.msgpack.Decoder(list[Any]).decode
+
+# --- envelopes ---------------------------------------------------------------------------------------------------
+
+
+def seal(kind: str, fields: msgspec.Struct, *rest: object) -> bytes:
+    """The body of an object of ``kind``."""
+    packed = _pack(fields)
+    return _pack((FORMAT, kind, crc32(packed), packed, *rest))
+
+
+def unseal(kind: str, body: bytes, key: str, fields: msgspec.msgpack.Decoder[S], extra: int = 0) -> tuple[S, list[Any]]:
+    """The fields of a body that :func:`seal` made, and the ``extra`` elements after them."""
+    check_format(body, key)
+    try:
+        found = _unpack_any(body)
+        if len(found) != 4 + extra or found[1] != kind or not isinstance(found[3], bytes):
+            raise CorruptData(f"the object is no {kind}", key=key)
+        if crc32(found[3]) != found[2]:
+            raise CorruptData(f"the checksum of the {kind} is wrong", key=key)
+        return fields.decode(found[3]), found[4:]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptData(f"the {kind} cannot be decoded: {error}", key=key) from None
+
+
+def check_format(body: bytes, key: str) -> None:
+    """A MessagePack array that begins with this format's number; the number is always one byte."""
+    if len(body) < 2 or body[0] & 0xF0 != 0x90 or not 1 <= body[1] < 0x80:
+        raise CorruptData("the object is none of headstream's", key=key)
+    if body[1] != FORMAT:
+        raise UnsupportedFormat(
+            "the object was written by a newer headstream: upgrade this one", key=key, format=body[1], known=FORMAT
+        )
+
+
+# --- frames ------------------------------------------------------------------------------------------------------
+
+
+def encode_frame(
+    changeset_id: bytes, parent: bytes | None, follows: int, micros: int, *, key: str | None, rows: bytes
+) -> bytes:
+    """A frame; ``rows`` are events as :func:`encode_events` made them."""
+    packed = _pack((changeset_id, parent, follows, micros, key, msgspec.Raw(rows)))
+    return crc32(packed).to_bytes(4, "big") + packed
+
+
+def decode_frame(frame: bytes, key: str) -> Frame:
+    """The changeset of a frame that lies in the object ``key``."""
+    packed = frame[4:]
+    if crc32(packed) != int.from_bytes(frame[:4], "big"):
+        raise CorruptData("the checksum of a changeset is wrong", key=key)
+    try:
+        changeset = _unpack_frame(packed)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
+    if not all([type(data) in _DATA_KINDS for _, data, _, _ in changeset.events]):  # noqa: C419 - a list is faster
+        raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
+    return changeset
+
+
+def decode_chain(frames: Iterable[bytes], follows: int, parent: bytes | None, key: str) -> list[Frame]:
+    """The changesets of consecutive frames, the first of which follows version ``follows`` and changeset ``parent``."""
+    chain = []
+    for raw in frames:
+        frame = decode_frame(raw, key)
+        if frame.follows != follows or frame.parent != parent:
+            raise CorruptData(f"a changeset does not follow version {follows} as it should", key=key)
+        follows += len(frame.events)
+        parent = frame.id
+        chain.append(frame)
+    return chain
+
+
+def chain_digest(digest: bytes, frames: Iterable[bytes]) -> bytes:
+    """The digest after ``frames``, given the one before them."""
+    for frame in frames:
+        digest = hashlib.sha256(digest + frame).digest()
+    return digest
+
+
+# --- events ------------------------------------------------------------------------------------------------------
+
+
+def encode_events(events: Sequence[Event]) -> bytes:
+    """The events of one changeset as MessagePack; :class:`InvalidInput` for what cannot be stored."""
+    packed = _pack(list(starmap(_row, enumerate(events))))
+    if len(packed) > limits.MAX_CHANGESET:
+        raise InvalidInput(
+            f"the events have {len(packed)} bytes encoded; at most {limits.MAX_CHANGESET} are possible in one append"
+        )
+    return packed
+
+
+def _row(index: int, event: Event) -> Row:
+    data = event.data
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        data = bytes(data)
+    elif data is not None:
+        data = _json(data, "data", index, event)
+    metadata = _json(event.metadata, "metadata", index, event) if event.metadata else None
+    return event.type, data, metadata, None if event.id is None else str(event.id)
+
+
+def _json(value: Any, what: str, index: int, event: Event) -> str:
+    try:
+        text = _to_json(value)
+        if b"null" in text and _has_nonfinite(msgspec.to_builtins(value, enc_hook=_builtin)):
+            raise InvalidInput("it holds NaN or an infinity, which JSON cannot express")
+        return text.decode()
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidInput(f"the {what} of event {index} ({event.type!r}) is not JSON: {error}") from None
+
+
+def _builtin(value: object) -> object:
+    """What msgspec does not know by itself: pydantic models, and whatever else offers ``model_dump``."""
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump(mode="json")
+    raise NotImplementedError(f"{type(value).__name__} is none of the types that msgspec encodes")
+
+
+_to_json: Final = msgspec.json.Encoder(enc_hook=_builtin).encode
+
+
+def _has_nonfinite(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(map(_has_nonfinite, value.values()))
+    return isinstance(value, (list, tuple, set, frozenset)) and any(map(_has_nonfinite, value))
+
+
+def recorded(stream: str, chain: Iterable[Frame], first: int, last: int) -> list[RecordedEvent]:
+    """The events of ``chain`` whose versions are ``first`` to ``last``."""
+    events: list[RecordedEvent] = []
+    for frame in chain:
+        rows = frame.events
+        version = frame.follows + 1
+        if version < first or version + len(rows) - 1 > last:
+            skip = max(0, first - version)
+            rows = rows[skip : max(0, last - version + 1)]
+            version += skip
+        changeset, micros = frame.id, frame.micros
+        for number, (type_, data, metadata, event_id) in enumerate(rows, version):
+            events.append(RecordedEvent(stream, number, type_, data, metadata, event_id, changeset, micros))
+    return events

@@ -1,0 +1,253 @@
+"""The head of a stream: its states, and the one transition that grows it. Pure functions of values, no I/O.
+
+Rules:
+
+* ``version`` and ``digest`` cover every changeset of the stream; ``sealed`` says where the segments end and the tail begins.
+* The tail holds the newest frames, byte for byte. When the next frame does not fit in ``tail_bytes``, the old tail is sealed as a
+  segment and the frame begins a new tail; a frame that is larger than a whole tail is sealed at once, behind the old tail.
+* ``levels[0]`` references the newest segments, oldest first. When it would hold more than ``fan_out`` references, the oldest
+  ``fan_out`` become an index page, referenced from ``levels[1]``; and so on. So every level holds its newest reference here,
+  a head's size is bounded by ``tail_bytes + levels × fan_out`` references, and any version is one GET a level away.
+* Segments and pages are named by the id of the attempt that makes them, never by their content: two attempts share no object, so
+  what a failed attempt left can be deleted without a look at anybody else's.
+* Content never repeats: every write changes the newest changeset's id or the fence. So etags made of content are safe.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+
+from headstream import limits
+from headstream.errors import CorruptData, UnsupportedFormat
+from headstream.model import Settings
+from headstream.protocol import codec, keys
+from headstream.protocol.codec import NO_DIGEST, Count, Digest, Id, Version
+from headstream.protocol.ops import ABSENT, ALWAYS, About, Matches, Put
+from headstream.protocol.segment import Ref, encode_page, encode_segment
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where the segments end: their last version, newest changeset and digest."""
+
+    version: Count = 0
+    changeset_id: Id | None = None
+    digest: Digest = NO_DIGEST
+
+
+class Fields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The fields of a head, as stored."""
+
+    stream: str
+    version: Count
+    changeset_id: Id | None
+    parent_id: Id | None
+    """The changeset before the newest."""
+    digest: Digest
+    fence: Count
+    sealed: Sealed
+    levels: list[list[Ref]]
+    extensions: dict[str, Any]
+    """Room for what format 1 reserves and this code does not know. A reader must understand all of it, or refuse."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """A head in memory: what is stored, and the tail."""
+
+    fields: Fields
+    tail: tuple[bytes, ...] = ()
+    tail_size: int = 0
+    """Bytes of the frames in the tail."""
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self.fields.stream
+
+    @property
+    def version(self) -> int:
+        """How many events the stream has."""
+        return self.fields.version
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Grows with every write of the head."""
+        return self.fields.version, self.fields.fence
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this takes in memory."""
+        return self.tail_size + 400 + 100 * sum(map(len, self.fields.levels))
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A head as a client last saw it, and the etag to swap it by; ``None`` for a stream that does not exist."""
+
+    state: State
+    etag: str | None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A changeset to be appended: its frame and what the head has to know of it."""
+
+    id: bytes
+    frame: bytes
+    events: int
+
+
+_decoder: Final = msgspec.msgpack.Decoder(Fields)
+
+
+def nothing(stream: str) -> Known:
+    """A stream that does not exist."""
+    return Known(State(Fields(stream, 0, None, None, NO_DIGEST, 0, Sealed(), [], {})), None)
+
+
+def decode(body: bytes, key: str, stream: str) -> State:
+    """The head of ``stream``, from the body of the object ``key``."""
+    fields, (frames,) = codec.unseal("head", body, key, _decoder, extra=1)
+    if fields.stream != stream:
+        raise CorruptData(f"the head is that of stream {fields.stream!r}, not of {stream!r}", key=key)
+    if fields.extensions:
+        raise UnsupportedFormat(
+            "the head uses a feature of a newer headstream: upgrade this one",
+            key=key,
+            features=sorted(fields.extensions),
+        )
+    if not isinstance(frames, list) or not all(isinstance(frame, bytes) for frame in frames):
+        raise CorruptData("the tail of the head is no list of changesets", key=key)
+    problem = _inconsistency(fields, len(frames))
+    if problem:
+        raise CorruptData(f"the head contradicts itself: {problem}", key=key)
+    return State(fields, tuple(frames), sum(map(len, frames)))
+
+
+def _inconsistency(fields: Fields, frames: int) -> str | None:
+    if fields.version == 0 or fields.changeset_id is None:
+        return "it has no changeset"
+    sealed = fields.sealed
+    if sealed.version > fields.version or (sealed.version == fields.version) != (frames == 0):
+        return "the tail does not reach from the segments to the version"
+    if len(fields.levels) > limits.MAX_LEVELS or not all(fields.levels):
+        return "it has an empty or impossible index level"
+    if (sealed.version == 0) != (not fields.levels):
+        return "its index does not fit its segments"
+    firsts = [ref.first for level in reversed(fields.levels) for ref in level]
+    if firsts and (firsts[0] != 1 or firsts[-1] > sealed.version or sorted(set(firsts)) != firsts):
+        return "its references are out of order"
+    return None
+
+
+def encode(state: State) -> bytes:
+    """The body of the head object."""
+    return codec.seal("head", state.fields, state.tail)
+
+
+def put(state: State, etag: str | None) -> Put:
+    """The write that makes ``state`` the head, if the head still has ``etag`` (``None``: if there is none)."""
+    fields = state.fields
+    assert fields.changeset_id is not None
+    return Put(
+        keys.head(fields.stream),
+        encode(state),
+        ABSENT if etag is None else Matches(etag),
+        About(fields.stream, fields.version, fields.changeset_id, fields.parent_id),
+    )
+
+
+def follow(state: State, change: Change, settings: Settings) -> tuple[State, tuple[Put, ...]]:
+    """The state after ``change``, and the objects that must be durable before it may become the head."""
+    old = state.fields
+    frame = change.frame
+    version = old.version + change.events
+    digest = codec.chain_digest(old.digest, (frame,))
+    sealed, levels = old.sealed, old.levels
+    puts: tuple[Put, ...] = ()
+    if state.tail_size + len(frame) <= settings.tail_bytes:
+        tail, size = (*state.tail, frame), state.tail_size + len(frame)
+    else:
+        if len(frame) <= settings.tail_bytes:
+            seals, end = state.tail, Sealed(old.version, old.changeset_id, old.digest)
+            tail, size = (frame,), len(frame)
+        else:
+            seals, end = (*state.tail, frame), Sealed(version, change.id, digest)
+            tail, size = (), 0
+        ref, segment = _seal(old, seals, end, change.id)
+        levels, pages = _refer(old.stream, levels, ref, change.id, settings.fan_out)
+        sealed, puts = end, (segment, *pages)
+    fields = Fields(old.stream, version, change.id, old.changeset_id, digest, old.fence, sealed, levels, old.extensions)
+    return State(fields, tail, size), puts
+
+
+def _seal(old: Fields, frames: tuple[bytes, ...], end: Sealed, attempt: bytes) -> tuple[Ref, Put]:
+    """A segment of ``frames``, which follow the segments of ``old`` and reach to ``end``."""
+    ref = Ref(old.sealed.version + 1, attempt, sum(map(len, frames)))
+    body = encode_segment(
+        stream=old.stream,
+        ref=ref,
+        last=end.version,
+        previous=old.levels[0][-1] if old.levels else None,
+        parent_id=old.sealed.changeset_id,
+        digest=old.sealed.digest,
+        frames=frames,
+    )
+    assert end.changeset_id is not None
+    about = About(old.stream, end.version, end.changeset_id, old.sealed.changeset_id)
+    return ref, Put(keys.segment(old.stream, ref.first, ref.id), body, ALWAYS, about)
+
+
+def _refer(
+    stream: str, levels: list[list[Ref]], ref: Ref, attempt: bytes, fan_out: int
+) -> tuple[list[list[Ref]], list[Put]]:
+    """``levels`` with ``ref`` added, and the index pages that this fills."""
+    grown: list[list[Ref]] = []
+    pages: list[Put] = []
+    carry: Ref | None = ref
+    for number, level in enumerate(chain(levels, ([],)), 1):
+        if carry is None:
+            grown.extend(levels[number - 1 :])
+            break
+        full = [*level, carry]
+        carry = None
+        if len(full) > fan_out:
+            moved, full = full[:fan_out], full[fan_out:]
+            carry = Ref(moved[0].first, attempt, sum(moved_ref.size for moved_ref in moved))
+            pages.append(
+                Put(keys.page(stream, number, carry.first, attempt), encode_page(stream, number, moved), ALWAYS)
+            )
+        grown.append(full)
+    return grown, pages
+
+
+def fenced(state: State) -> State:
+    """The same stream with its fence moved: every write that knows the old etag now fails."""
+    fields = msgspec.structs.replace(state.fields, fence=state.fields.fence + 1)
+    return State(fields, state.tail, state.tail_size)
+
+
+class Span(msgspec.Struct, frozen=True):
+    """What a reference covers: versions ``ref.first`` to ``last``. Level 0 is a segment, higher ones are index pages."""
+
+    level: int
+    ref: Ref
+    last: Version
+
+    def key(self, stream: str) -> str:
+        """The key of the object."""
+        if self.level == 0:
+            return keys.segment(stream, self.ref.first, self.ref.id)
+        return keys.page(stream, self.level, self.ref.first, self.ref.id)
+
+
+def spans(fields: Fields) -> list[Span]:
+    """All that a head references, oldest first."""
+    refs = [(level, ref) for level in reversed(range(len(fields.levels))) for ref in fields.levels[level]]
+    return spans_of(refs, fields.sealed.version)
+
+
+def spans_of(refs: list[tuple[int, Ref]], last: int) -> list[Span]:
+    """Consecutive references, the newest of which ends with version ``last``."""
+    ends = [ref.first - 1 for _, ref in refs[1:]]
+    return [Span(level, ref, end) for (level, ref), end in zip(refs, [*ends, last], strict=True)]

@@ -1,0 +1,191 @@
+"""The requests that the core makes of its driver, and their answers.
+
+The core is plain generators: it yields an operation and is sent the answer. It imports no clock, no randomness, no
+threads and no I/O; what it needs of them are operations too. Every protocol is written once and driven by a sync
+driver, an async driver, or a simulator.
+
+Rules:
+
+* Expected outcomes (missing, not modified, refused) are answers. Faults are thrown in, as one of two types:
+  :class:`NotApplied` (the request certainly had no effect) and :class:`Unknown` (it may have had one, even later).
+  Errors that no retry mends (access denied, no such container) are thrown in as the ``HeadstreamError`` they are.
+* Nothing is yielded while an exception unwinds.
+* Concurrency exists only inside one operation (:class:`Commit`, :class:`GetMany`), so that a simulator orders it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class NotApplied(Exception):
+    """The request certainly had no effect: refused, throttled, or never sent."""
+
+
+class Unknown(Exception):
+    """The request may have taken effect, or may still do so: a time-out, a dropped connection, a 5xx after sending."""
+
+
+Fault: TypeAlias = NotApplied | Unknown
+FAULTS: Final = (NotApplied, Unknown)
+
+
+class Op(msgspec.Struct, Generic[R], frozen=True, eq=False):
+    """One request. ``answer = yield from op`` is typed: the answer has the type that the operation names."""
+
+    def __iter__(self) -> Generator[Op[Any], Any, R]:
+        answer: R = yield self
+        return answer
+
+
+Gen: TypeAlias = Generator[Op[Any], Any, T]
+"""A step of the core: yields operations, is sent answers, returns a ``T``."""
+
+
+# --- reads -------------------------------------------------------------------------------------------------------
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An object: its body and the etag to swap it by. Metadata is for people; a backend may have none to give."""
+
+    body: bytes
+    etag: str
+    metadata: Mapping[str, str] | None = None
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """No object has that key."""
+
+
+class NotModified(msgspec.Struct, frozen=True):
+    """The object still has the etag that the request named."""
+
+
+MISSING: Final = Missing()
+NOT_MODIFIED: Final = NotModified()
+
+GetAnswer: TypeAlias = Found | Missing | NotModified
+
+
+class Get(Op[GetAnswer], frozen=True):
+    """One object. With ``if_none_match``, an object that still has this etag is answered by :class:`NotModified`."""
+
+    key: str
+    if_none_match: str | None = None
+
+
+class GetMany(Op[tuple[GetAnswer, ...]], frozen=True):
+    """Several objects at once; the answers come in the order of the requests."""
+
+    gets: tuple[Get, ...]
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some keys in ascending order of their UTF-8 bytes; ``more`` says whether others follow the last one."""
+
+    keys: tuple[str, ...]
+    more: bool
+
+
+class List(Op[Page], frozen=True):
+    """One page of the keys that start with ``prefix`` and sort after ``after`` (``""``: from the first)."""
+
+    prefix: str
+    after: str = ""
+
+
+# --- writes ------------------------------------------------------------------------------------------------------
+
+
+class Always(msgspec.Struct, frozen=True):
+    """Write, whatever is there."""
+
+
+class Absent(msgspec.Struct, frozen=True):
+    """Write only if no object has the key: ``If-None-Match: *``."""
+
+
+class Matches(msgspec.Struct, frozen=True):
+    """Write only if the object has this etag: ``If-Match: <etag>``."""
+
+    etag: str
+
+
+ALWAYS: Final = Always()
+ABSENT: Final = Absent()
+Condition: TypeAlias = Always | Absent | Matches
+
+
+class About(msgspec.Struct, frozen=True):
+    """What an object tells people in a storage browser, in the words of the 2012 article. The body is the truth."""
+
+    stream: str
+    version: int
+    changeset_id: bytes
+    parent_id: bytes | None
+
+
+class Put(msgspec.Struct, frozen=True):
+    """One write: part of a :class:`Commit`."""
+
+    key: str
+    body: bytes
+    when: Condition
+    about: About | None = None
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The head was written; its new etag."""
+
+    etag: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The head's condition did not hold: nothing of the commit counts."""
+
+
+REFUSED: Final = Refused()
+
+
+class Commit(Op[Stored | Refused], frozen=True):
+    """Write ``prelude``, then ``head``: all of the prelude is durable before the head is tried.
+
+    Prelude objects have fresh keys, so a commit that fails leaves at most orphans. None of these writes is ever sent
+    again by the layers below: a late duplicate of an intent would announce a changeset twice.
+    :class:`Unknown` speaks of the head only; a prelude that fails in any way is :class:`NotApplied`.
+    """
+
+    prelude: tuple[Put, ...]
+    head: Put
+
+
+class Delete(Op[None], frozen=True):
+    """Remove objects; a key that is not there is no error. May be repeated."""
+
+    keys: tuple[str, ...]
+
+
+# --- time and chance ---------------------------------------------------------------------------------------------
+
+
+class Stamped(msgspec.Struct, frozen=True):
+    """A new UUIDv7 (16 bytes) and the time: microseconds since 1970-01-01 UTC, by this machine's clock."""
+
+    id: bytes
+    micros: int
+
+
+class Stamp(Op[Stamped], frozen=True):
+    """A fresh id and the time."""
+
+
+class Pause(Op[None], frozen=True):
+    """Wait for a random part of ``at_most`` seconds."""
+
+    at_most: float

@@ -1,0 +1,205 @@
+"""Reading: the head, then the segments that hold the asked versions, in order, in bounded memory.
+
+Rules:
+
+* A read sees the stream as one head object showed it: a prefix of the stream, whatever is appended meanwhile. It leans on
+  reads being consistent (an answered write is seen by every later get) and on segments and pages never changing.
+* A head that the client knows is revalidated by its etag, so an unchanged stream costs no body. Content never repeats, so an equal etag
+  is an equal head.
+* Only objects that overlap the asked versions are fetched: at most one index page a level to find the first, then runs of
+  segments together, as many as fit in ``READ_WINDOW`` (always at least one).
+* An object that a head or page references and that is missing, damaged or misplaced is :class:`CorruptData` with its key.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Final
+
+import msgspec
+
+from headstream import limits
+from headstream.errors import CorruptData, Unavailable
+from headstream.model import RecordedEvent
+from headstream.protocol import codec, keys
+from headstream.protocol.codec import Frame
+from headstream.protocol.head import Known, Span, decode, nothing, spans, spans_of
+from headstream.protocol.ops import FAULTS, Found, Gen, Get, GetAnswer, GetMany, List, Missing, NotModified
+from headstream.protocol.segment import decode_page, decode_segment
+
+_RETRY: Final = "the storage did not answer; nothing was written: try again later"
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """The rest of a read: versions ``first`` to ``last`` of the stream as ``known`` shows it."""
+
+    known: Known
+    first: int
+    last: int
+    backwards: bool = False
+    siblings: tuple[Span, ...] = ()
+    """The references beside the segment that was read last: the next one is likely among them."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left."""
+        return self.first > self.last
+
+
+def load_head(stream: str, known: Known | None) -> Gen[Known]:
+    """The head of ``stream`` as it is now; ``known`` saves its body when it has not changed.
+
+    Raises :class:`Unavailable` and :class:`CorruptData`.
+    """
+    key = keys.head(stream)
+    try:
+        answer = yield from Get(key, known.etag if known is not None else None)
+    except FAULTS as fault:
+        raise Unavailable(_RETRY, key=key) from fault
+    if isinstance(answer, NotModified) and known is not None:
+        return known
+    if isinstance(answer, Found):
+        return Known(decode(answer.body, key, stream), answer.etag)
+    return nothing(stream)
+
+
+def start(
+    stream: str, known: Known | None, *, after: int, before: int | None, limit: int | None, backwards: bool
+) -> Gen[Cursor]:
+    """The read of at most ``limit`` events with ``after < version < before``, from the end if ``backwards``."""
+    known = yield from load_head(stream, known)
+    first = after + 1
+    last = known.state.version if before is None else min(before - 1, known.state.version)
+    if limit is not None:
+        if backwards:
+            first = max(first, last - limit + 1)
+        else:
+            last = min(last, first + limit - 1)
+    return Cursor(known, first, last, backwards)
+
+
+def step(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
+    """The next events of a read that is not exhausted, in its direction, and the cursor after them."""
+    state = cursor.known.state
+    tail_first = state.fields.sealed.version + 1
+    at = cursor.last if cursor.backwards else cursor.first
+    if at >= tail_first:
+        first, last = max(cursor.first, tail_first), cursor.last
+        chain = tail_chain(cursor.known)
+        siblings: tuple[Span, ...] = ()
+    else:
+        siblings = yield from _siblings(cursor.known, cursor.siblings, at)
+        run = _window(siblings, at, cursor)
+        chain = yield from _fetch(state.stream, run)
+        first, last = max(cursor.first, run[0].ref.first), min(cursor.last, run[-1].last)
+    events = codec.recorded(state.stream, chain, first, last)
+    if cursor.backwards:
+        events.reverse()
+        return events, Cursor(cursor.known, cursor.first, first - 1, backwards=True, siblings=siblings)
+    return events, Cursor(cursor.known, last + 1, cursor.last, siblings=siblings)
+
+
+def tail_chain(known: Known) -> list[Frame]:
+    """The changesets in the tail, oldest first."""
+    state, sealed = known.state, known.state.fields.sealed
+    key = keys.head(state.stream)
+    chain = codec.decode_chain(state.tail, sealed.version, sealed.changeset_id, key)
+    end = chain[-1].version if chain else sealed.version
+    if end != state.version or (chain and chain[-1].id != state.fields.changeset_id):
+        raise CorruptData("the tail of the head does not end with its newest changeset", key=key)
+    return chain
+
+
+def changeset_after(known: Known, version: int) -> Gen[Frame]:
+    """The changeset that follows ``version``, which the stream has reached and passed.
+
+    Raises :class:`CorruptData` when no changeset begins there, which no writer of this stream can have caused.
+    """
+    if version >= known.state.fields.sealed.version:
+        chain = tail_chain(known)
+    else:
+        run = yield from _siblings(known, (), version + 1)
+        chain = yield from _fetch(known.state.stream, [_at(run, version + 1)])
+    for frame in chain:
+        if frame.follows <= version < frame.version:
+            return frame
+    raise CorruptData(f"no changeset holds version {version + 1}", key=keys.head(known.state.stream))
+
+
+def newest_segment(known: Known) -> Gen[list[Frame]]:
+    """The changesets of the newest segment; none if nothing was sealed yet."""
+    levels = known.state.fields.levels
+    if not levels:
+        return []
+    return (yield from _fetch(known.state.stream, [Span(0, levels[0][-1], known.state.fields.sealed.version)]))
+
+
+def list_streams(prefix: str, after: str) -> Gen[tuple[list[str], bool]]:
+    """Some names of streams that begin with ``prefix`` and come after the name ``after``, in order; and whether there are more."""
+    try:
+        page = yield from List(keys.head(prefix), keys.head(after) if after else "")
+    except FAULTS as fault:
+        raise Unavailable(_RETRY, prefix=prefix) from fault
+    return [keys.stream_of_head(key) for key in page.keys], page.more
+
+
+# --- finding and fetching ------------------------------------------------------------------------------------------
+
+
+def _at(run: tuple[Span, ...], version: int) -> Span:
+    return run[bisect_right(run, version, key=lambda span: span.ref.first) - 1]
+
+
+def _siblings(known: Known, near: tuple[Span, ...], version: int) -> Gen[tuple[Span, ...]]:
+    """The references to segments beside the one that holds ``version``: those in ``near``, or found down the index."""
+    if near and near[0].ref.first <= version <= near[-1].last:
+        return near
+    stream = known.state.stream
+    run = tuple(spans(known.state.fields))
+    while (span := _at(run, version)).level > 0:
+        key = span.key(stream)
+        try:
+            answer = yield from Get(key)
+        except FAULTS as fault:
+            raise Unavailable(_RETRY, key=key) from fault
+        refs = decode_page(_body(answer, key), key, stream, span.ref, span.level)
+        run = tuple(spans_of([(span.level - 1, ref) for ref in refs], span.last))
+    return tuple(span for span in run if span.level == 0)
+
+
+def _window(run: tuple[Span, ...], at: int, cursor: Cursor) -> list[Span]:
+    """The segments to fetch together, oldest first: from the one that holds ``at``, in the direction of the read."""
+    middle = run.index(_at(run, at))
+    ahead = reversed(run[: middle + 1]) if cursor.backwards else iter(run[middle:])
+    window: list[Span] = []
+    size = 0
+    for span in ahead:
+        size += span.ref.size
+        outside = span.last < cursor.first or span.ref.first > cursor.last
+        if window and (outside or size > limits.READ_WINDOW or len(window) == limits.READ_WINDOW_OBJECTS):
+            break
+        window.append(span)
+    return window[::-1] if cursor.backwards else window
+
+
+def _fetch(stream: str, run: list[Span]) -> Gen[list[Frame]]:
+    """The changesets of consecutive segments."""
+    requests = tuple(Get(span.key(stream)) for span in run)
+    try:
+        answers = yield from GetMany(requests)
+    except FAULTS as fault:
+        raise Unavailable(_RETRY, key=requests[0].key) from fault
+    chain: list[Frame] = []
+    for span, request, answer in zip(run, requests, answers, strict=True):
+        segment = decode_segment(_body(answer, request.key), request.key, stream, span.ref, span.last)
+        if chain and segment.fields.parent_id != chain[-1].id:
+            raise CorruptData("the segment does not follow the one before it", key=request.key)
+        chain.extend(segment.chain)
+    return chain
+
+
+def _body(answer: GetAnswer, key: str) -> bytes:
+    if isinstance(answer, Missing):
+        raise CorruptData("an object that the stream needs is missing", key=key)
+    assert isinstance(answer, Found)
+    return answer.body

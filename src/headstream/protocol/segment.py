@@ -1,0 +1,156 @@
+"""The immutable objects of a stream: segments, which hold sealed changesets, and index pages, which reference them.
+
+Rules:
+
+* A segment knows its stream, its place (first and last version), its own name, the segment before it, the changeset before its first and
+  the digest before it. A reader checks all that it can against where it found the reference: an object in the wrong place is corrupt.
+* Frames are compressed together by zstd, with its checksum and with their size in the frame header. A reader allocates only what the
+  reference to the segment announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Final
+
+import msgspec
+import zstandard
+
+from headstream import limits
+from headstream.errors import CorruptData
+from headstream.protocol import codec
+from headstream.protocol.codec import Count, Digest, Frame, Id, Version
+
+ZSTD: Final = "zstd"
+LEVEL: Final = 3
+
+
+class Ref(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A reference to a segment, or to a page of references."""
+
+    first: Version
+    """The first version that it covers."""
+    id: Id
+    """The attempt that made it: with ``first``, its name."""
+    size: Count
+    """Bytes of the frames that it covers, uncompressed."""
+
+
+class SegmentFields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The fields of a segment, as stored."""
+
+    stream: str
+    first: Version
+    id: Id
+    size: Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_SEGMENT)]
+    last: Version
+    previous: Ref | None
+    parent_id: Id | None
+    digest: Digest
+    """The digest of the stream before the first frame."""
+    codec: str
+
+
+class PageFields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The fields of an index page, as stored."""
+
+    stream: str
+    level: Count
+    refs: Annotated[list[Ref], msgspec.Meta(min_length=1)]
+
+
+_segments: Final = msgspec.msgpack.Decoder(SegmentFields)
+_pages: Final = msgspec.msgpack.Decoder(PageFields)
+_frames: Final = msgspec.msgpack.Decoder(list[bytes])
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+# zstd contexts are costly to make and must not be shared while in use: they are borrowed, and returned.
+_compressors: Final[list[zstandard.ZstdCompressor]] = []
+_decompressors: Final[list[zstandard.ZstdDecompressor]] = []
+
+
+@contextmanager
+def _compressor() -> Iterator[zstandard.ZstdCompressor]:
+    try:
+        context = _compressors.pop()
+    except IndexError:
+        context = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True)
+    yield context
+    _compressors.append(context)
+
+
+@contextmanager
+def _decompressor() -> Iterator[zstandard.ZstdDecompressor]:
+    try:
+        context = _decompressors.pop()
+    except IndexError:
+        context = zstandard.ZstdDecompressor()
+    yield context
+    _decompressors.append(context)
+
+
+def encode_segment(
+    *,
+    stream: str,
+    ref: Ref,
+    last: int,
+    previous: Ref | None,
+    parent_id: bytes | None,
+    digest: bytes,
+    frames: tuple[bytes, ...],
+) -> bytes:
+    """The body of a segment."""
+    fields = SegmentFields(stream, ref.first, ref.id, ref.size, last, previous, parent_id, digest, ZSTD)
+    with _compressor() as zstd:
+        return codec.seal("segment", fields, zstd.compress(_pack(frames)))
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A segment in memory."""
+
+    fields: SegmentFields
+    frames: list[bytes]
+    chain: list[Frame]
+
+
+def decode_segment(body: bytes, key: str, stream: str, ref: Ref, last: int) -> Segment:
+    """The segment that ``ref`` names, which holds the versions up to ``last``, from the body of the object ``key``."""
+    fields, (packed,) = codec.unseal("segment", body, key, _segments, extra=1)
+    if (fields.stream, fields.first, fields.id, fields.last) != (stream, ref.first, ref.id, last):
+        raise CorruptData("the segment belongs in another place", key=key)
+    if fields.codec != ZSTD or not isinstance(packed, bytes):
+        raise CorruptData(f"the segment is compressed by {fields.codec!r}, which nobody writes", key=key)
+    frames = _decompress(packed, fields.size, key)
+    chain = codec.decode_chain(frames, fields.first - 1, fields.parent_id, key)
+    if not chain or chain[-1].version != last or sum(map(len, frames)) != ref.size or ref.size != fields.size:
+        raise CorruptData("the segment does not hold the changesets that it announces", key=key)
+    return Segment(fields, frames, chain)
+
+
+def _decompress(packed: bytes, size: int, key: str) -> list[bytes]:
+    """The frames, which have ``size`` bytes together. No frame is shorter than 32 bytes, and MessagePack adds at most 5."""
+    try:
+        announced = zstandard.get_frame_parameters(packed).content_size
+        if not size < announced <= size + size // 4 + 5:
+            raise CorruptData("the segment does not have the size that it announces", key=key)
+        with _decompressor() as zstd:
+            return _frames.decode(zstd.decompress(packed, allow_extra_data=False))
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise CorruptData(f"the segment cannot be decoded: {error}", key=key) from None
+
+
+def encode_page(stream: str, level: int, refs: list[Ref]) -> bytes:
+    """The body of an index page that references objects of the level below ``level``."""
+    return codec.seal("page", PageFields(stream, level, refs))
+
+
+def decode_page(body: bytes, key: str, stream: str, ref: Ref, level: int) -> list[Ref]:
+    """The references of the index page that ``ref`` names, from the body of the object ``key``."""
+    fields, _ = codec.unseal("page", body, key, _pages)
+    firsts = [entry.first for entry in fields.refs]
+    if (fields.stream, fields.level, firsts[0]) != (stream, level, ref.first):
+        raise CorruptData("the index page belongs in another place", key=key)
+    if sorted(set(firsts)) != firsts or sum(entry.size for entry in fields.refs) != ref.size:
+        raise CorruptData("the index page does not hold the references that it announces", key=key)
+    return fields.refs

@@ -1,0 +1,200 @@
+"""What both shells share: the meaning of a call's arguments, and what the client remembers of heads."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from functools import partial
+from threading import Lock
+from uuid import UUID
+
+import msgspec
+
+from headstream import limits
+from headstream.errors import InvalidInput
+from headstream.model import (
+    NO_STREAM,
+    Event,
+    Expectation,
+    Expected,
+    Head,
+    RecordedEvent,
+    Settings,
+    check_stream,
+    check_text,
+    check_writable,
+)
+from headstream.protocol import append, codec, read
+from headstream.protocol.append import Appended, Proposal
+from headstream.protocol.head import Known, nothing
+from headstream.protocol.ops import Gen
+from headstream.protocol.read import Cursor
+
+
+class HeadCache:
+    """The heads that a client saw last, by stream, within a number of bytes. Safe to use from several threads."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._size = 0
+        self._lock = Lock()
+        self._heads: OrderedDict[str, Known] = OrderedDict()
+
+    def get(self, stream: str) -> Known | None:
+        """The head of ``stream`` as it was seen last, if it is remembered."""
+        with self._lock:
+            known = self._heads.get(stream)
+            if known is not None:
+                self._heads.move_to_end(stream)
+            return known
+
+    def put(self, known: Known) -> None:
+        """Remember a head, unless a newer one of the stream is."""
+        stream = known.state.stream
+        with self._lock:
+            old = self._heads.get(stream)
+            if old is not None:
+                if old.state.age > known.state.age:
+                    return
+                self._size -= old.state.size
+            self._heads[stream] = known
+            self._heads.move_to_end(stream)
+            self._size += known.state.size
+            while self._size > self._capacity:
+                _, dropped = self._heads.popitem(last=False)
+                self._size -= dropped.state.size
+
+
+class Request(msgspec.Struct, frozen=True):
+    """An append as the caller asked for it, checked."""
+
+    proposal: Proposal
+    head: Head | None
+
+
+class Session:
+    """One client's view of one store: what it is, and the heads it remembers. It does no I/O."""
+
+    def __init__(self, settings: Settings, cache_bytes: int) -> None:
+        if cache_bytes < 0:
+            raise InvalidInput(f"cache_bytes is {cache_bytes}; it cannot be negative")
+        self.settings = settings
+        self.cache = HeadCache(cache_bytes)
+
+    # --- append ----------------------------------------------------------------------------------------------------
+
+    def request(self, stream: str, events: Event | Iterable[Event], expected: Expectation, key: str | None) -> Request:
+        """An append, checked; :class:`InvalidInput` if it cannot be made."""
+        check_writable(stream)
+        if key is not None:
+            check_text("a key", key, limits.MAX_IDEMPOTENCY_KEY)
+        batch = _batch(events)
+        proposal = Proposal(stream, codec.encode_events(batch), len(batch), _version(stream, expected), key)
+        return Request(proposal, expected if isinstance(expected, Head) else None)
+
+    def append(self, request: Request) -> Gen[Head]:
+        """Append, beginning with the newest head that is known."""
+        proposal = request.proposal
+        known = self.cache.get(proposal.stream)
+        if request.head is not None and isinstance(held := request.head._known, Known):  # noqa: SLF001 - ours
+            known = held if known is None or known.state.age < held.state.age else known
+        elif known is None and proposal.expected == 0:
+            known = nothing(proposal.stream)
+        appended = yield from append.append(self.settings, proposal, known)
+        self.cache.put(appended.known)
+        return _appended_head(appended)
+
+    # --- read ------------------------------------------------------------------------------------------------------
+
+    def reading(
+        self, stream: str, *, after: int, before: int | None, limit: int | None, backwards: bool
+    ) -> Callable[[], Gen[Cursor]]:
+        """How a read begins, now or again after a failure; the arguments are checked at once."""
+        check_stream(stream)
+        _check_number("after", after, 0)
+        if before is not None:
+            _check_number("before", before, 1)
+        if limit is not None:
+            _check_number("limit", limit, 0)
+        return partial(self._start, stream, after=after, before=before, limit=limit, backwards=backwards)
+
+    def _start(self, stream: str, *, after: int, before: int | None, limit: int | None, backwards: bool) -> Gen[Cursor]:
+        known = self.cache.get(stream)
+        cursor = yield from read.start(stream, known, after=after, before=before, limit=limit, backwards=backwards)
+        self._remember(cursor.known)
+        return cursor
+
+    def step(self, cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
+        """The next events of a read."""
+        return read.step(cursor)
+
+    def head(self, stream: str) -> Gen[Head | None]:
+        """The head of a stream, if it exists; the name is checked at once."""
+        check_stream(stream)
+        return self._head(stream)
+
+    def _head(self, stream: str) -> Gen[Head | None]:
+        known = yield from read.load_head(stream, self.cache.get(stream))
+        self._remember(known)
+        return head_of(known) if known.etag is not None else None
+
+    def list_streams(self, prefix: str, after: str) -> Gen[tuple[list[str], str | None]]:
+        """Some names, and the name to go on after; headstream's own streams only for a prefix that names them."""
+        names, more = yield from read.list_streams(prefix, after)
+        last = names[-1] if more and names else None
+        return names if prefix.startswith("$") else [name for name in names if not name.startswith("$")], last
+
+    def _remember(self, known: Known) -> None:
+        if known.etag is not None:
+            self.cache.put(known)
+
+
+def check_prefix(prefix: object) -> None:
+    """What stream names can begin with; empty for all."""
+    if prefix != "":
+        check_text("a prefix", prefix, limits.MAX_STREAM_NAME)
+
+
+def head_of(known: Known) -> Head:
+    """A head as applications see it."""
+    fields = known.state.fields
+    changeset = None if fields.changeset_id is None else UUID(bytes=fields.changeset_id)
+    return Head(fields.stream, fields.version, known.etag or "", changeset, known)
+
+
+def _appended_head(appended: Appended) -> Head:
+    if appended.version == appended.known.state.version:
+        return head_of(appended.known)
+    return Head(appended.known.state.stream, appended.version, "", UUID(bytes=appended.changeset_id))
+
+
+def _batch(events: Event | Iterable[Event]) -> list[Event]:
+    if isinstance(events, Event):
+        return [events]
+    if isinstance(events, (str, bytes)) or not isinstance(events, Iterable):
+        raise InvalidInput(f"append takes an Event or several, not {type(events).__name__}")
+    batch = list(events)
+    for event in batch:
+        if not isinstance(event, Event):
+            raise InvalidInput(f"append takes events, not {type(event).__name__}: wrap it in Event(type, data)")
+    if not 1 <= len(batch) <= limits.MAX_EVENTS:
+        raise InvalidInput(f"an append has 1 to {limits.MAX_EVENTS} events, not {len(batch)}")
+    return batch
+
+
+def _version(stream: str, expected: Expectation) -> int | Expected:
+    if isinstance(expected, Head):
+        if expected.stream != stream:
+            raise InvalidInput(f"the expected head is that of stream {expected.stream!r}, not of {stream!r}")
+        return expected.version
+    if isinstance(expected, Expected):
+        return 0 if expected is NO_STREAM else expected
+    _check_number("the expected version", expected, 0)
+    return expected
+
+
+def _check_number(what: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidInput(f"{what} is a whole number, not {type(value).__name__}")
+    if value < least:
+        raise InvalidInput(f"{what} is {value}; it must be at least {least}")
