@@ -128,9 +128,9 @@ def connect_async(
     cache_bytes: int = limits.HEAD_CACHE,
     **options: Any,
 ) -> Connecting:
-    """The same as :func:`connect` for asyncio: ``async with connect_async(url) as store`` or ``store = await connect_async(url)``.
+    """A store for asyncio, opened as :func:`connect` does.
 
-    The clouds are awaited; SQLite, files and memory run in a few threads.
+    Use it as ``async with connect_async(url) as store``, or ``store = await connect_async(url)``. The clouds are awaited; SQLite, files and memory run in a few threads.
     """
     return Connecting(locate(url), create, _given(tail_bytes, fan_out, feed), cache_bytes, options)
 

@@ -9,9 +9,13 @@ from headstream.protocol.ops import Stamped
 
 
 def stamp() -> Stamped:
-    """A new UUIDv7 (RFC 9562: 48 bits of milliseconds, then 74 random bits) and the time that it was made at."""
+    """A new UUIDv7 and the time that it was made at."""
     nanos = time.time_ns()
-    chance = int.from_bytes(os.urandom(10), "big")
+    return Stamped(uuid7(nanos, int.from_bytes(os.urandom(10), "big")), nanos // 1000)
+
+
+def uuid7(nanos: int, chance: int) -> bytes:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then 74 of the 80 random bits in ``chance``."""
     value = (
         (nanos // 1_000_000 & 0xFFFFFFFFFFFF) << 80
         | 0x7 << 76
@@ -19,4 +23,4 @@ def stamp() -> Stamped:
         | 0b10 << 62
         | (chance & 0x3FFFFFFFFFFFFFFF)
     )
-    return Stamped(value.to_bytes(16, "big"), nanos // 1000)
+    return value.to_bytes(16, "big")

@@ -1,0 +1,147 @@
+"""The URL of a store, the three services, and the two clients that a backend has."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from headstream import limits
+from headstream.errors import InvalidInput
+
+Store: TypeAlias = AzureStore | S3Store | GCSStore
+
+CONNECT_TIMEOUT: Final = timedelta(seconds=5)
+REQUEST_TIMEOUT: Final = timedelta(seconds=30)
+"""Of one request with its body, up to :data:`headstream.limits.MAX_OBJECT` bytes of it."""
+RETRY_TIMEOUT: Final = timedelta(seconds=30)
+"""After this long a get, list or delete is not tried again."""
+
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,221}")
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9!.=_~-]+")
+
+
+class Service(NamedTuple):
+    """What differs from one cloud to another."""
+
+    store: type[AzureStore | S3Store | GCSStore]
+    environment: str
+    """How the names of its environment variables start."""
+    list_page: int
+    """Keys that it puts in one answer to a list."""
+    delete_batch: int
+    """Keys that one request deletes."""
+    generations: bool
+    """Whether it swaps objects by a generation number instead of the etag."""
+
+
+SERVICES: Final[Mapping[str, Service]] = {
+    "az": Service(AzureStore, "AZURE", list_page=5_000, delete_batch=256, generations=False),
+    "s3": Service(S3Store, "AWS", list_page=1_000, delete_batch=1_000, generations=False),
+    "gs": Service(GCSStore, "GOOGLE", list_page=1_000, delete_batch=1, generations=True),
+}
+
+
+class Address(NamedTuple):
+    """Where a store is: ``scheme://bucket/prefix``, free of credentials."""
+
+    scheme: str
+    bucket: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+    @property
+    def service(self) -> Service:
+        """The service that the scheme names."""
+        return SERVICES[self.scheme]
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """The address that ``url`` names.
+
+        Raises :class:`~headstream.errors.InvalidInput` for anything else, and does not repeat the URL: one that is
+        refused may hold a credential.
+        """
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise InvalidInput("the URL cannot be read: write az://container, s3://bucket or gs://bucket") from None
+        if parts.scheme not in SERVICES:
+            raise InvalidInput("cloud URLs start with az://, s3:// or gs://", scheme=parts.scheme)
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise InvalidInput("credentials and options do not belong in the URL: use the environment, or keywords")
+        if not _BUCKET.fullmatch(parts.netloc):
+            raise InvalidInput(f"after {parts.scheme}:// comes the name of a container or bucket")
+        prefix = parts.path.strip("/")
+        if len(prefix) > limits.MAX_PREFIX:
+            raise InvalidInput("the path inside the bucket is too long", bytes=len(prefix), most=limits.MAX_PREFIX)
+        if prefix and not all(_SEGMENT.fullmatch(segment) for segment in prefix.split("/")):
+            raise InvalidInput(
+                "the path inside the bucket may hold letters, digits and ! - . = _ ~ between single slashes"
+            )
+        return cls(parts.scheme, parts.netloc, prefix)
+
+
+class Clients(NamedTuple):
+    """The two clients of a backend."""
+
+    reads: Store
+    """For gets, lists and deletes, which may be repeated: it retries by itself."""
+    writes: Store
+    """For the writes of a commit: it never sends one twice."""
+
+
+def open_clients(
+    address: Address,
+    client_options: Mapping[str, Any] | None,
+    retry_config: Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+) -> Clients:
+    """Both clients. No request is made.
+
+    Raises :class:`~headstream.errors.InvalidInput` when obstore does not take the options; it names them, without
+    their values.
+    """
+    http = {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "timeout": REQUEST_TIMEOUT,
+        "allow_http": os.environ.get(f"{address.service.environment}_ALLOW_HTTP", "").lower() in ("1", "true"),
+        **(client_options or {}),
+    }
+    retries = {
+        "max_retries": 8,
+        "retry_timeout": RETRY_TIMEOUT,
+        "backoff": {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(seconds=5), "base": 2},
+        **(retry_config or {}),
+    }
+    try:
+        return Clients(
+            reads=_client(address, http, retries, options),
+            writes=_client(address, http, {"max_retries": 0}, options),
+        )
+    except (BaseError, OSError, TypeError, ValueError) as error:
+        kind = type(error).__name__
+    raise InvalidInput(
+        "the storage client does not accept these options, or the environment's: see obstore's documentation for their names",
+        store=str(address),
+        options=sorted(options),
+        kind=kind,
+    )
+
+
+def _client(address: Address, http: dict[str, Any], retries: dict[str, Any], options: Mapping[str, Any]) -> Store:
+    return address.service.store(
+        address.bucket,
+        prefix=address.prefix or None,
+        client_options=http,  # type: ignore[arg-type]
+        retry_config=retries,  # type: ignore[arg-type]
+        **options,
+    )

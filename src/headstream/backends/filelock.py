@@ -1,0 +1,90 @@
+"""An exclusive lock among all threads of all processes, on a file that holds nothing.
+
+The operating system queues those who wait and releases the lock when its holder ends, however it ends: nobody is starved,
+and no crash leaves a lock behind.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import portalocker
+
+from headstream.backends import forks
+from headstream.errors import InvalidInput
+from headstream.protocol.ops import NotApplied
+
+_ATTEMPTS: Final = 16
+"""How often a lock file that somebody deleted is made again before that counts as a fault."""
+
+
+class FileLock:
+    """A lock on the file ``path``, which is made when it is first needed. Not reentrant.
+
+    The file must not be deleted while the lock is in use: whoever holds it then holds another one than those who come
+    later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._threads = threading.Lock()
+        self._file: IO[bytes] | None = None
+        self._closed = False
+        forks.watch(self)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Wait for the lock and hold it.
+
+        Raises :class:`NotApplied` when the system gives it up, ``OSError`` when the file cannot be opened,
+        :class:`InvalidInput` after :meth:`close`.
+        """
+        with self._threads:
+            try:
+                self._take()
+                yield
+            finally:
+                self._release()
+
+    def close(self) -> None:
+        """Close the file, once nobody of this process holds the lock. Idempotent."""
+        with self._threads:
+            self._closed = True
+            self._drop()
+
+    def after_fork(self) -> None:
+        """Close the inherited file, which does not release the parent's lock: as long as the child had it open, the
+        parent's death would not release it either.
+        """
+        self._threads = threading.Lock()
+        self._drop()
+
+    def _take(self) -> None:
+        if self._closed:
+            raise InvalidInput("the store is closed: connect again")
+        for _ in range(_ATTEMPTS):
+            file = self._file
+            if file is None:
+                file = self._file = self._path.open("ab", buffering=0)
+            try:
+                portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE)
+            except portalocker.LockException as error:
+                raise NotApplied(f"{self._path} stays locked by another process: {error}") from error
+            if os.fstat(file.fileno()).st_nlink:
+                return
+            self._drop()
+        raise NotApplied(f"{self._path} is deleted again and again: leave lock files alone")
+
+    def _release(self) -> None:
+        if self._file is not None:
+            portalocker.unlock(self._file)
+
+    def _drop(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

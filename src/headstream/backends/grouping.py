@@ -1,0 +1,111 @@
+"""Group commit: threads that wait for one flush of the disk instead of one each.
+
+Whoever finds nobody leading takes the lead: it carries out its own work and that of all who came meanwhile, as one batch.
+Those who come during a batch wait in a queue, and the first of them leads the next batch. A caller alone is served in its own
+thread, without a switch.
+
+Rules, and what they are for:
+
+* Only the holder of one lock leads, serves, and takes work out of the queue; ``with`` releases the lock whatever happens.
+* Work is queued before its caller looks whether somebody leads, and a leader looks for waiting work after it has stepped
+  down: so one of the two sees the other, and no work waits for a leader that does not come.
+* To lead is offered, not handed over: an offer made twice, or to a thread that is interrupted, does no harm, because
+  everyone who leaves makes it again.
+* After a batch each piece of work has an answer or an error, even when the leader was interrupted in the middle.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from headstream.protocol.ops import Unknown
+
+R = TypeVar("R")
+
+
+class Job(Generic[R]):
+    """A piece of work of one caller and, once it is settled, its answer or its error."""
+
+    __slots__ = ("answer", "error", "settled", "wake", "work")
+
+    def __init__(self, work: Callable[[Any], R]) -> None:
+        self.work = work
+        self.answer: R | None = None
+        self.error: BaseException | None = None
+        self.settled = False
+        self.wake: SimpleQueue[None] = SimpleQueue()
+
+    def succeed(self, answer: R) -> None:
+        """Settle the job with an answer."""
+        self.answer = answer
+        self.settled = True
+
+    def fail(self, error: BaseException) -> None:
+        """Settle the job with an error, which must be its own: it is raised in its caller's thread."""
+        self.error = error
+        self.settled = True
+
+
+class Group:
+    """Batches of jobs, served by one of the callers at a time.
+
+    Args:
+        serve: Called with a batch; settles every job of it.
+        most: Jobs in one batch, so that nobody waits for an endless one.
+    """
+
+    def __init__(self, serve: Callable[[Sequence[Job[Any]]], None], most: int) -> None:
+        self._serve = serve
+        self._most = most
+        self._queue: deque[Job[Any]] = deque()
+        self._leading = threading.Lock()
+
+    def run(self, work: Callable[[Any], R]) -> R:
+        """What ``work`` returns, having been called in a batch by this thread or another; or what it raises.
+
+        Raises :class:`Unknown` when the thread that served the batch was interrupted.
+        """
+        job = Job(work)
+        self._queue.append(job)
+        try:
+            while not job.settled:
+                if self._leading.locked():
+                    job.wake.get()
+                else:
+                    with self._leading:
+                        self._lead()
+                    self._offer()
+        except BaseException as error:
+            if not job.settled:
+                job.fail(error)  # its caller leaves: a leader that has not begun it shall not do so
+            self._offer()
+            raise
+        if job.error is not None:
+            raise job.error
+        return job.answer  # type: ignore[return-value] # a job without an error has the answer of its work
+
+    def _lead(self) -> None:
+        # Jobs stay in the queue until they are settled: an interrupt between two lines loses none.
+        batch = [self._queue[place] for place in range(min(len(self._queue), self._most))]
+        try:
+            self._serve([job for job in batch if not job.settled])
+        finally:
+            for job in batch:
+                if not job.settled:
+                    job.fail(Unknown("the thread that carried out this write was interrupted: see whether it counts"))
+                job.wake.put(None)
+                self._queue.popleft()
+
+    def _offer(self) -> None:
+        """Wake whoever is to lead next, and whoever an interrupted leader left asleep with a settled job."""
+        with suppress(IndexError):  # jobs go only while somebody leads, who will make an offer too
+            for place in range(len(self._queue)):
+                job = self._queue[place]
+                job.wake.put(None)
+                if not job.settled:
+                    return

@@ -1,0 +1,266 @@
+"""Objects in one SQLite file: the embedded store for several threads and several processes.
+
+How each promise of :mod:`headstream.backends.base` is kept, and what of SQLite it leans on:
+
+* A commit is part of one transaction with ``synchronous=FULL``: SQLite flushes its log before COMMIT returns, and only then do
+  other connections see it. Threads that commit at the same time share a transaction, and so a flush (:mod:`.grouping`).
+* A head's condition is part of the statement that writes it, in a transaction begun with ``BEGIN IMMEDIATE``.
+* An etag is a random number of 63 bits, new with every write; a random one needs no counter that writers would share.
+* Writers of several processes queue at a file lock before they begin, where the system is fair; SQLite's own waiting polls, and
+  was measured to starve a process for seconds. SQLite's locks still guard the file against other programs.
+* The log is checkpointed by COMMIT or on closing, under the same lock: never beside a write or another checkpoint, which
+  SQLite before 3.51.3 does not always survive ("WAL-reset bug").
+* Readers have connections of their own and are not blocked by writers.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import copy
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from headstream import limits
+from headstream.backends import forks
+from headstream.backends.filelock import FileLock
+from headstream.backends.grouping import Group, Job
+from headstream.backends.sqlite_file import Readers, SqliteFile
+from headstream.protocol.ops import (
+    MISSING,
+    NOT_MODIFIED,
+    REFUSED,
+    Absent,
+    Found,
+    Get,
+    GetAnswer,
+    Matches,
+    NotApplied,
+    Page,
+    Put,
+    Refused,
+    Stored,
+)
+
+GROUP: Final = 128
+"""Writes in one transaction."""
+DELETES: Final = 500
+"""Keys that one transaction removes, so that a long delete lets other writers in between."""
+
+_PUT_ABSENT: Final = "INSERT INTO objects (etag, body, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_PUT_ALWAYS: Final = (
+    "INSERT INTO objects (etag, body, key) VALUES (?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET etag = excluded.etag, body = excluded.body"
+)
+_PUT_MATCHING: Final = "UPDATE objects SET etag = ?, body = ? WHERE key = ? AND etag = ?"
+_GET: Final = "SELECT etag, body FROM objects WHERE key = ?"
+_GET_CHANGED: Final = "SELECT etag, CASE WHEN etag = ? THEN NULL ELSE body END FROM objects WHERE key = ?"
+_DELETE: Final = "DELETE FROM objects WHERE key = ?"
+_LIST_FROM: Final = "SELECT key FROM objects WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
+_LIST_AFTER: Final = "SELECT key FROM objects WHERE key > ? AND key < ? ORDER BY key LIMIT ?"
+_ABOVE: Final = "\x7f"
+"""Sorts after every character of a key: ``prefix + _ABOVE`` is above all keys that start with the prefix."""
+
+
+R = TypeVar("R")
+
+
+class SqliteBackend:
+    """A :class:`~headstream.backends.base.Backend` in one SQLite file. Safe to use from threads, and after a fork.
+
+    Args:
+        path: The database file. ``-wal``, ``-shm`` and ``-lock`` files appear beside it; the first two belong to it as long
+            as a process has the store open. It must be on a local disk.
+        create: Make the file if there is none, or an empty one. Its folder must exist.
+
+    Raises:
+        StoreNotFound: The folder, or with ``create=False`` the store, does not exist.
+        InvalidInput: The file is something else than a store.
+        UnsupportedFormat: A newer headstream made it.
+        AccessDenied: The file, or its folder, may not be written.
+        CorruptData: The file is damaged.
+        NotApplied: Another program keeps it locked.
+    """
+
+    keeps_metadata = False
+    default_tail = 4 * limits.KIB
+
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        self._path = Path(path)
+        self._closed = False
+        self._start()
+        self._file = SqliteFile(self._path, self._lock, create=create)
+        self._readers = Readers(self._file)
+        forks.watch(self)
+
+    def _start(self) -> None:
+        self._lock = FileLock(self._path.with_name(self._path.name + "-lock"))
+        self._group = Group(self._serve, GROUP)
+        self._writer: sqlite3.Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"SqliteBackend({str(self._path)!r})"
+
+    # --- reads -----------------------------------------------------------------------------------------------
+
+    def get(self, get: Get) -> GetAnswer:
+        """One object, or that it is missing or not modified."""
+        return self._read(partial(_get, get), get.key)
+
+    def get_many(self, gets: Sequence[Get]) -> tuple[GetAnswer, ...]:
+        """Several objects; answers in the order of ``gets``."""
+        return self._read(lambda connection: tuple(_get(get, connection) for get in gets))
+
+    def list(self, prefix: str, after: str, limit: int) -> Page:
+        """At most ``limit`` keys that start with ``prefix`` and sort after ``after``."""
+        return self._read(partial(_list, prefix, after, limit))
+
+    def _read(self, read: Callable[[sqlite3.Connection], R], key: str = "") -> R:
+        try:
+            connection = self._readers.take()
+            try:
+                return read(connection)
+            finally:
+                self._readers.give(connection)
+        except sqlite3.Error as error:
+            raise self._file.explain(error, key=key) from error
+
+    # --- writes ----------------------------------------------------------------------------------------------
+
+    def commit(self, prelude: Sequence[Put], head: Put) -> Stored | Refused:
+        """All of ``prelude``, then ``head`` under its condition; all of it or nothing."""
+        return self._group.run(partial(_commit, prelude, head))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove the objects that are there."""
+        for start in range(0, len(keys), DELETES):
+            self._group.run(partial(_delete, keys[start : start + DELETES]))
+
+    def _serve(self, jobs: Sequence[Job[Any]]) -> None:
+        """Settle the jobs by one transaction. If one of them spoils it, each gets a transaction of its own."""
+        try:
+            answers = self._transact(jobs)
+        except _SpoiltError:
+            for job in jobs:
+                self._serve((job,))
+        except Exception as error:  # noqa: BLE001 - whatever it is, each caller has to get it
+            for job in jobs:
+                job.fail(copy(self._file.explain(error)))
+        else:
+            for job, answer in zip(jobs, answers, strict=True):
+                job.succeed(answer)
+
+    def _transact(self, jobs: Sequence[Job[Any]]) -> list[Any]:
+        with self._lock.held():
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                answers = [job.work(connection) for job in jobs]
+            except BaseException as error:
+                self._roll_back(connection)
+                if isinstance(error, Exception) and len(jobs) > 1:
+                    raise _SpoiltError from error
+                raise
+            self._end(connection)
+            return answers
+
+    def _end(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back(connection)
+            if isinstance(error, sqlite3.Error):
+                raise self._file.explain(error, committing=True) from error
+            raise
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            try:
+                connection.execute("ROLLBACK")
+            except sqlite3.Error:  # closing rolls back too, and the next writer gets a new connection
+                self._writer = None
+                connection.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._writer is None:
+            self._writer = self._file.writer()
+        return self._writer
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the file, once the write in progress is done; the last process to do so empties the log. Idempotent."""
+        self._readers.close()
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(OSError, NotApplied), self._lock.held():  # SQLite's own locks do if this one cannot be had
+            self._checkpoint()
+        self._lock.close()
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with suppress(sqlite3.Error):
+                writer.execute("PRAGMA wal_checkpoint(PASSIVE)")  # if others have it open, as much as they let us
+            writer.close()
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections alone: SQLite forbids a child even to close them. New ones are opened as needed."""
+        forks.abandon(self._writer)
+        self._readers.abandon()
+        self._start()
+        self._readers = Readers(self._file)
+
+
+class _SpoiltError(Exception):
+    """One job of several failed, and the transaction is rolled back."""
+
+
+# --- the statements of each operation ----------------------------------------------------------------------------
+
+
+def _get(get: Get, connection: sqlite3.Connection) -> GetAnswer:
+    if get.if_none_match is None:
+        row = connection.execute(_GET, (get.key,)).fetchone()
+    else:
+        row = connection.execute(_GET_CHANGED, (get.if_none_match, get.key)).fetchone()
+    if row is None:
+        return MISSING
+    etag, body = row
+    return NOT_MODIFIED if body is None else Found(body, str(etag))
+
+
+def _list(prefix: str, after: str, limit: int, connection: sqlite3.Connection) -> Page:
+    statement, start = (_LIST_AFTER, after) if after >= prefix else (_LIST_FROM, prefix)
+    rows = connection.execute(statement, (start, prefix + _ABOVE, limit + 1)).fetchall()
+    return Page(tuple([key for (key,) in rows[:limit]]), more=len(rows) > limit)
+
+
+def _commit(prelude: Sequence[Put], head: Put, connection: sqlite3.Connection) -> Stored | Refused:
+    etag = _put(head, connection)
+    if etag is None:
+        return REFUSED
+    for put in prelude:
+        if _put(put, connection) is None:
+            raise NotApplied(f"the object {put.key!r} of the prelude is there already")
+    return Stored(str(etag))
+
+
+def _put(put: Put, connection: sqlite3.Connection) -> int | None:
+    """Write one object under its condition; its new etag, or ``None`` if the condition does not hold."""
+    etag = int.from_bytes(os.urandom(8)) >> 1
+    if isinstance(put.when, Matches):
+        cursor = connection.execute(_PUT_MATCHING, (etag, put.body, put.key, put.when.etag))
+    else:
+        statement = _PUT_ABSENT if isinstance(put.when, Absent) else _PUT_ALWAYS
+        cursor = connection.execute(statement, (etag, put.body, put.key))
+    return etag if cursor.rowcount == 1 else None
+
+
+def _delete(keys: Sequence[str], connection: sqlite3.Connection) -> None:
+    connection.executemany(_DELETE, [(key,) for key in keys])
