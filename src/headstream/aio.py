@@ -9,7 +9,9 @@ from typing import Protocol, Self, TypeVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings
+from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings, check_stream
+from headstream.protocol import layout
+from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
@@ -78,6 +80,15 @@ class AsyncEventStore:
     async def head(self, stream: str) -> Head | None:
         """Where a stream ends, or ``None`` if it does not exist: see :meth:`headstream.EventStore.head`."""
         return await self._runner.run(self._session.head(stream))
+
+    async def layout(self, stream: str) -> Layout | None:
+        """Where the objects of a stream lie: see :meth:`headstream.EventStore.layout`."""
+        check_stream(stream)
+        return await self._runner.run(layout.load(stream, self._session.cache.get(stream)))
+
+    async def references(self, page: Reference) -> tuple[Reference, ...]:
+        """What an index page references, oldest first: see :meth:`headstream.EventStore.references`."""
+        return await self._runner.run(layout.open_page(page))
 
     def streams(self, prefix: str = "") -> AsyncIterator[str]:
         """The names of streams, for ``async for``: see :meth:`headstream.EventStore.streams`."""

@@ -7,11 +7,12 @@ from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from headstream.backends.base import Backend
 from headstream.drivers import sync
-from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings
+from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings, check_stream
+from headstream.protocol import layout
+from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
@@ -27,8 +28,7 @@ class EventStore:
         self._backend = backend
         self._description = description
         self._session = Session(description.settings, cache_bytes)
-        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
-        self._turns_lock = Lock()
+        self._turns = _Turns()
         #: Where the store is; without credentials.
         self.url = url
 
@@ -59,8 +59,11 @@ class EventStore:
         """
         request = self._session.request(stream, events, expected, key)
         # Writers of one process take turns: racing each other would only cost refused commits.
-        with self._turn(stream):
+        self._turns.take(stream)
+        try:
             return self._run(self._session.append(request))
+        finally:
+            self._turns.give(stream)
 
     def read(
         self,
@@ -85,6 +88,18 @@ class EventStore:
     def head(self, stream: str) -> Head | None:
         """Where a stream ends, or ``None`` if it does not exist. One small request."""
         return self._run(self._session.head(stream))
+
+    def layout(self, stream: str) -> Layout | None:
+        """Where the objects of a stream lie, for people and tools: its head, the changesets in it and what it references.
+
+        ``None`` if the stream does not exist. One small request.
+        """
+        check_stream(stream)
+        return self._run(layout.load(stream, self._session.cache.get(stream)))
+
+    def references(self, page: Reference) -> tuple[Reference, ...]:
+        """What an index page of a :meth:`layout` references, oldest first: segments, or pages of the level below. One request."""
+        return self._run(layout.open_page(page))
 
     def streams(self, prefix: str = "") -> Iterator[str]:
         """The names of all streams that begin with ``prefix``, in order of their code points, lazily."""
@@ -115,11 +130,36 @@ class EventStore:
     def _run(self, gen: Gen[T]) -> T:
         return sync.run(gen, self._backend)
 
-    def _turn(self, stream: str) -> Lock:
-        with self._turns_lock:
-            turn = self._turns.get(stream)
-            if turn is None:
-                turn = self._turns[stream] = Lock()
+
+class _Turns:
+    """A lock for each stream that somebody appends to right now."""
+
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._turns: dict[str, tuple[Lock, int]] = {}
+
+    def take(self, stream: str) -> None:
+        """Wait until no other thread has the turn."""
+        with self._guard:
+            turn, users = self._turns.get(stream) or (Lock(), 0)
+            self._turns[stream] = (turn, users + 1)
+        try:
+            turn.acquire()
+        except BaseException:  # interrupted while it waited
+            self._leave(stream)
+            raise
+
+    def give(self, stream: str) -> None:
+        """Let the next thread have it."""
+        self._leave(stream).release()
+
+    def _leave(self, stream: str) -> Lock:
+        with self._guard:
+            turn, users = self._turns[stream]
+            if users == 1:
+                del self._turns[stream]
+            else:
+                self._turns[stream] = (turn, users - 1)
             return turn
 
 

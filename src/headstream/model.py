@@ -141,9 +141,14 @@ class Head(msgspec.Struct, frozen=True, eq=False):
     """How many events the stream has; 0 when it does not exist."""
     etag: str
     """The storage's tag of the head object; ``""`` when the stream does not exist, or has grown past this version."""
-    changeset_id: UUID | None
-    """The id of the newest changeset; ``None`` when there is none."""
+    changeset: bytes | None
+    """The id of the newest changeset, 16 bytes, or ``None`` when there is none; see :attr:`changeset_id`."""
     _known: object = None
+
+    @property
+    def changeset_id(self) -> UUID | None:
+        """The id of the newest changeset: a UUIDv7, or ``None`` when there is none."""
+        return None if self.changeset is None else UUID(bytes=self.changeset)
 
     @property
     def exists(self) -> bool:
@@ -151,7 +156,7 @@ class Head(msgspec.Struct, frozen=True, eq=False):
         return self.version > 0
 
     def _identity(self) -> tuple[object, ...]:
-        return (self.stream, self.version, self.changeset_id)
+        return (self.stream, self.version, self.changeset)
 
     def __eq__(self, other: object) -> bool:
         return self._identity() == other._identity() if isinstance(other, Head) else NotImplemented
@@ -160,8 +165,10 @@ class Head(msgspec.Struct, frozen=True, eq=False):
         return hash(self._identity())
 
     def __repr__(self) -> str:
-        changeset = str(self.changeset_id) if self.changeset_id else None
-        return f"Head(stream={self.stream!r}, version={self.version}, etag={self.etag!r}, changeset_id={changeset!r})"
+        changeset_id = str(self.changeset_id) if self.changeset else None
+        return (
+            f"Head(stream={self.stream!r}, version={self.version}, etag={self.etag!r}, changeset_id={changeset_id!r})"
+        )
 
 
 Expectation: TypeAlias = Head | int | Expected

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Lock
-from uuid import UUID
 
 import msgspec
 
@@ -38,31 +37,33 @@ class HeadCache:
         self._capacity = capacity
         self._size = 0
         self._lock = Lock()
-        self._heads: OrderedDict[str, Known] = OrderedDict()
+        self._heads: OrderedDict[str, tuple[Known, int]] = OrderedDict()
 
     def get(self, stream: str) -> Known | None:
         """The head of ``stream`` as it was seen last, if it is remembered."""
         with self._lock:
-            known = self._heads.get(stream)
-            if known is not None:
-                self._heads.move_to_end(stream)
-            return known
+            entry = self._heads.get(stream)
+            if entry is None:
+                return None
+            self._heads.move_to_end(stream)
+            return entry[0]
 
     def put(self, known: Known) -> None:
         """Remember a head, unless a newer one of the stream is."""
         stream = known.state.stream
+        size = known.state.size
         with self._lock:
-            old = self._heads.get(stream)
-            if old is not None:
-                if old.state.age > known.state.age:
+            entry = self._heads.get(stream)
+            if entry is not None:
+                if entry[0].state.age > known.state.age:
                     return
-                self._size -= old.state.size
-            self._heads[stream] = known
+                self._size -= entry[1]
+            self._heads[stream] = (known, size)
             self._heads.move_to_end(stream)
-            self._size += known.state.size
+            self._size += size
             while self._size > self._capacity:
-                _, dropped = self._heads.popitem(last=False)
-                self._size -= dropped.state.size
+                _, (_, dropped) = self._heads.popitem(last=False)
+                self._size -= dropped
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -158,14 +159,13 @@ def check_prefix(prefix: object) -> None:
 def head_of(known: Known) -> Head:
     """A head as applications see it."""
     fields = known.state.fields
-    changeset = None if fields.changeset_id is None else UUID(bytes=fields.changeset_id)
-    return Head(fields.stream, fields.version, known.etag or "", changeset, known)
+    return Head(fields.stream, fields.version, known.etag or "", fields.changeset_id, known)
 
 
 def _appended_head(appended: Appended) -> Head:
     if appended.version == appended.known.state.version:
         return head_of(appended.known)
-    return Head(appended.known.state.stream, appended.version, "", UUID(bytes=appended.changeset_id))
+    return Head(appended.known.state.stream, appended.version, "", appended.changeset_id)
 
 
 def _batch(events: Event | Iterable[Event]) -> list[Event]:
