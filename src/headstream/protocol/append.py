@@ -8,10 +8,10 @@ Rules, and what each leans on:
 2. Everything the new head refers to, and its intent, is durable before the head is tried (*Commit*).
 3. Every attempt has a fresh changeset id, in its frame, its intent and the names of its objects, and is sent once. A late effect of an old
    attempt can only be that attempt's own commit, and only while its etag still stands.
-4. An attempt with an unknown outcome stays *open* until the stream has grown past the version it follows. What then
-   follows that version decides: an open attempt's own id, and the append has succeeded; anybody else's, and
-   every open attempt is dead, for its etag is spent. Looking at the newest changeset instead would be wrong: others may
-   have built on ours.
+4. An attempt that was not acknowledged stays *open* until the stream has grown past the version it follows; even one that
+   was refused, since a gateway may have sent it twice, or answered for a server that had acted. What then follows that
+   version decides: an open attempt's own id, and the append has succeeded; anybody else's, and every open attempt is
+   dead, for its etag is spent. Looking at the newest changeset instead would be wrong: others may have built on ours.
 5. While an attempt is open, the append may try again, at the same version only. If both land, one of them loses (1).
 6. An error that is raised while an attempt is open is :class:`OutcomeUnknown`; otherwise nothing was written.
 7. A head that the client knows from before may be stale. It is good enough to try a commit on (1), and never good enough to
@@ -38,7 +38,7 @@ from headstream.protocol import codec, head, intent, keys
 from headstream.protocol.codec import Frame
 from headstream.protocol.head import Change, Known
 from headstream.protocol.intent import Intent
-from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Pause, Stamp, Stored, Unknown
+from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Pause, Stamp, Stored
 from headstream.protocol.read import changeset_after, load_head, newest_segment, tail_chain
 
 
@@ -66,7 +66,7 @@ class Appended(msgspec.Struct, frozen=True):
 
 
 class _Open(msgspec.Struct):
-    """Attempts whose outcome is unknown, all of which follow the same version (rule 5)."""
+    """Attempts that were not acknowledged, all of which follow the same version (rules 4 and 5)."""
 
     follows: int = 0
     ids: list[bytes] = []
@@ -131,7 +131,7 @@ def _append(settings: Settings, proposal: Proposal, known: Known | None, still_o
 
 
 def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _Open) -> Gen[Appended | None]:
-    """One commit; ``None`` when the head had moved."""
+    """One commit; ``None`` when it was refused."""
     state = known.state
     if state.version + proposal.events > limits.MAX_VERSION:
         raise InvalidInput(f"a stream has at most {limits.MAX_VERSION} events", stream=proposal.stream)
@@ -143,12 +143,13 @@ def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _
     if settings.feed:
         objects = [put.key for put in prelude]
         prelude = (intent.put(Intent(stamp.id, state.stream, state.version, stamp.micros, objects)), *prelude)
+    assert not still_open.ids or still_open.follows == state.version
+    still_open.follows = state.version
+    still_open.ids.append(stamp.id)
     try:
         answer = yield from Commit(prelude, head.put(grown, known.etag))
-    except Unknown:
-        assert not still_open.ids or still_open.follows == state.version
-        still_open.follows = state.version
-        still_open.ids.append(stamp.id)
+    except NotApplied:
+        still_open.ids.pop()
         raise
     return Appended(stamp.id, grown.version, Known(grown, answer.etag)) if isinstance(answer, Stored) else None
 

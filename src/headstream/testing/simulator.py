@@ -2,7 +2,7 @@
 
 Each client runs appends and reads through the protocols as shipped. Every request is a point where another client may
 go first. A request may be lost before it takes effect, lose its answer after it did, or take effect long after the client was told
-that nobody knows; a client may crash at any point. When the weather is over, what is late arrives or is lost, and everything is checked:
+that nobody knows, or be answered by a refusal that is not true; a client may crash at any point. When the weather is over, what is late arrives or is lost, and everything is checked:
 
 * an acknowledged changeset is in its stream, at the version that was acknowledged, exactly once;
 * an append that said "nothing was written" wrote nothing, not even late;
@@ -68,6 +68,8 @@ class Weather(msgspec.Struct, frozen=True):
     """The request has no effect. Half of the time the client learns that, else the outcome is unknown to it."""
     silent: float
     """The request takes effect, and its answer is lost."""
+    contrary: float
+    """The request takes effect, and is answered as if it had been refused."""
     late: float
     """The outcome is unknown, and the request takes effect later, or never."""
     crash: float
@@ -78,10 +80,10 @@ class Weather(msgspec.Struct, frozen=True):
     @staticmethod
     def draw(rng: Random) -> Weather:
         """Each fault is off for half of the seeds."""
-        return Weather(*(rng.choice((0.0, rng.uniform(0.0, most))) for most in (0.2, 0.2, 0.2, 0.02, 0.05)))
+        return Weather(*(rng.choice((0.0, rng.uniform(0.0, most))) for most in (0.2, 0.2, 0.1, 0.2, 0.02, 0.05)))
 
 
-CALM: Final = Weather(0, 0, 0, 0, 0)
+CALM: Final = Weather(0, 0, 0, 0, 0, 0)
 
 
 class Violation(AssertionError):
@@ -123,6 +125,10 @@ class Storage:
             self._apply(write)
             raise Unknown("the answer was lost")
         chance -= self.weather.silent
+        if chance < self.weather.contrary:
+            self._apply(write)
+            return REFUSED
+        chance -= self.weather.contrary
         if chance < self.weather.late:
             self._trace.append(f"    late {write.key}")
             self._late.append(write)
@@ -332,7 +338,7 @@ class World:
         for write in prelude:
             yield from self._interrupt()
             try:
-                self.storage.write(write)
+                failed = isinstance(self.storage.write(write), Refused) or failed
             except FAULTS:
                 failed = True
         if failed:

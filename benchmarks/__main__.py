@@ -1,0 +1,7 @@
+"""All benchmarks: ``python -m benchmarks``."""
+
+from benchmarks import append, core, read
+
+core.main(3000)
+append.main(5)
+read.main(3, 1_000_000)
