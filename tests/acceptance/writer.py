@@ -15,7 +15,7 @@ from headstream import ANY, NO_STREAM, Event, EventStore, Head, WrongExpectedVer
 def commit(store: EventStore, stream: str, payload: str, mode: str, head: Head | None) -> Head:
     """One changeset of two events, whatever it takes."""
     events = [Event("Half", payload), Event("Half", payload)]
-    if mode == "any":
+    if mode != "race":
         return store.append(stream, events, expected=ANY)
     while True:
         try:
@@ -26,6 +26,8 @@ def commit(store: EventStore, stream: str, payload: str, mode: str, head: Head |
 
 def main(url: str, stream: str, name: str, count: int, mode: str) -> None:
     """Commit, and say so."""
+    if mode == "own":
+        stream = f"{stream}-{name}"
     with connect(url) as store:
         print("ready", flush=True)
         sys.stdin.readline()

@@ -148,7 +148,7 @@ def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _
     still_open.ids.append(stamp.id)
     try:
         answer = yield from Commit(prelude, head.put(grown, known.etag))
-    except NotApplied:
+    except (NotApplied, HeadstreamError):  # it was certainly not written
         still_open.ids.pop()
         raise
     return Appended(stamp.id, grown.version, Known(grown, answer.etag)) if isinstance(answer, Stored) else None
