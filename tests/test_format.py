@@ -41,6 +41,11 @@ def objects(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def shown(data: Any) -> Any:
+    """Data as ``expected.json`` has it."""
+    return {"base64": b64encode(data).decode()} if isinstance(data, bytes) else data
+
+
 def unescape(escaped: str) -> str:
     marks = {"_0": b"[", "_1": b"\\", "_2": b"]", "_3": b"^", "__": b"_", "_a": b"`"}
     tokens = re.findall(r"_.|[!.=~]..|.", escaped)
@@ -99,12 +104,9 @@ def read_stream(store: dict[str, bytes], escaped: str) -> list[Any]:
         assert key == f"key-{number}"
         before, last = last, identity
         for type_, data, metadata, event_id in rows:
-            if isinstance(data, bytes):
-                data = {"base64": b64encode(data).decode()}
-            elif data is not None:
-                data = json.loads(data)
+            plain = json.loads(data) if isinstance(data, str) else shown(data)
             events.append(
-                [len(events) + 1, type_, data, json.loads(metadata or "{}"), event_id, str(UUID(bytes=identity))]
+                [len(events) + 1, type_, plain, json.loads(metadata or "{}"), event_id, str(UUID(bytes=identity))]
             )
     assert (version, newest, parent, digest) == (len(events), last, before, running)
     return events
@@ -158,7 +160,7 @@ def test_headstream_reads_and_extends_it(folder: Path, tmp_path: Path):
                 [
                     event.version,
                     event.type,
-                    {"base64": b64encode(event.data).decode()} if isinstance(event.data, bytes) else event.data,
+                    shown(event.data),
                     event.metadata,
                     event.id,
                     str(event.changeset_id),

@@ -11,7 +11,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from headstream import NO_STREAM, Event, connect
+from headstream import NO_STREAM, Event, Expectation, connect
 from headstream.protocol.codec import FORMAT
 
 FOLDER = Path(__file__).parents[1] / "tests" / "data" / f"format-{FORMAT}"
@@ -45,7 +45,7 @@ def main() -> None:
     expected: dict[str, list[Any]] = {}
     with connect((FOLDER / "store").as_uri(), tail_bytes=400, fan_out=3) as store:
         for stream, changesets in STREAMS.items():
-            head = NO_STREAM
+            head: Expectation = NO_STREAM
             for number in range(changesets):
                 head = store.append(stream, events_of(stream, number), expected=head, key=f"key-{number}")
             expected[stream] = [

@@ -19,7 +19,7 @@ from headstream.errors import (
     UnsupportedFormat,
     WrongExpectedVersion,
 )
-from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expected, Head, RecordedEvent, Settings
+from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expectation, Expected, Head, RecordedEvent, Settings
 
 __all__ = [
     "ANY",
@@ -31,6 +31,7 @@ __all__ = [
     "CorruptData",
     "Event",
     "EventStore",
+    "Expectation",
     "Expected",
     "Head",
     "HeadstreamError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Lock
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 from uuid import UUID
@@ -119,32 +119,36 @@ class AsyncEventStore:
 
 
 class AsyncReading(AsyncIterator[RecordedEvent]):
-    """The events of a read, one after the other; see :meth:`AsyncEventStore.read`."""
+    """The events of a read, one after the other; see :meth:`AsyncEventStore.read`.
+
+    After an error it may be asked again: it goes on where it was, and never skips an event.
+    """
 
     def __init__(self, store: AsyncEventStore, start: Callable[[], Gen[Cursor]]) -> None:
         self._store = store
         self._start = start
-        self._cursor: Cursor | None = None
-        self._events = self._iterate()
+        self._begun: Cursor | None = None
+        self._rest: Cursor | None = None
+        self._events: Iterator[RecordedEvent] = iter(())
 
     async def head(self) -> Head:
         """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
         return head_of((await self._begin()).known)
 
-    def __aiter__(self) -> AsyncIterator[RecordedEvent]:  # noqa: PYI034 - the generator itself is faster
-        return self._events
-
     async def __anext__(self) -> RecordedEvent:
-        return await anext(self._events)
+        for event in self._events:
+            return event
+        return await self._next_page()
 
     async def _begin(self) -> Cursor:
-        if self._cursor is None:
-            self._cursor = await self._store._runner.run(self._start())  # noqa: SLF001 - one class in two parts
-        return self._cursor
+        if self._begun is None:
+            self._begun = self._rest = await self._store._runner.run(self._start())  # noqa: SLF001 - one class in two parts
+        return self._begun
 
-    async def _iterate(self) -> AsyncGenerator[RecordedEvent, None]:
-        cursor = await self._begin()
-        while not cursor.exhausted:
-            events, cursor = await self._store._runner.run(self._store._session.step(cursor))  # noqa: SLF001
-            for event in events:
-                yield event
+    async def _next_page(self) -> RecordedEvent:
+        rest = self._rest or await self._begin()
+        if rest.exhausted:
+            raise StopAsyncIteration
+        events, self._rest = await self._store._runner.run(self._store._session.step(rest))  # noqa: SLF001
+        self._events = iter(events)
+        return next(self._events)

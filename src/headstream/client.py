@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar
@@ -164,31 +164,36 @@ class _Turns:
 
 
 class Reading(Iterator[RecordedEvent]):
-    """The events of a read, one after the other; see :meth:`EventStore.read`."""
+    """The events of a read, one after the other; see :meth:`EventStore.read`.
+
+    After an error it may be asked again: it goes on where it was, and never skips an event.
+    """
 
     def __init__(self, store: EventStore, start: Callable[[], Gen[Cursor]]) -> None:
         self._store = store
         self._start = start
-        self._cursor: Cursor | None = None
-        self._events = self._iterate()
+        self._begun: Cursor | None = None
+        self._rest: Cursor | None = None
+        self._events: Iterator[RecordedEvent] = iter(())
 
     def head(self) -> Head:
         """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
         return head_of(self._begin().known)
 
-    def __iter__(self) -> Iterator[RecordedEvent]:  # noqa: PYI034 - the generator itself is faster
-        return self._events
-
     def __next__(self) -> RecordedEvent:
-        return next(self._events)
+        for event in self._events:
+            return event
+        return self._next_page()
 
     def _begin(self) -> Cursor:
-        if self._cursor is None:
-            self._cursor = self._store._run(self._start())  # noqa: SLF001 - one class in two parts
-        return self._cursor
+        if self._begun is None:
+            self._begun = self._rest = self._store._run(self._start())  # noqa: SLF001 - one class in two parts
+        return self._begun
 
-    def _iterate(self) -> Generator[RecordedEvent, None, None]:
-        cursor = self._begin()
-        while not cursor.exhausted:
-            events, cursor = self._store._run(self._store._session.step(cursor))  # noqa: SLF001
-            yield from events
+    def _next_page(self) -> RecordedEvent:
+        rest = self._rest or self._begin()
+        if rest.exhausted:
+            raise StopIteration
+        events, self._rest = self._store._run(self._store._session.step(rest))  # noqa: SLF001
+        self._events = iter(events)
+        return next(self._events)

@@ -190,10 +190,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether appends announce themselves for the feed of all events: one more small object written at the same time."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tail_bytes <= limits.MAX_TAIL:
-            raise InvalidInput(f"tail_bytes is {self.tail_bytes}; it must be 0 to {limits.MAX_TAIL}")
-        if not limits.MIN_FAN_OUT <= self.fan_out <= limits.MAX_FAN_OUT:
-            raise InvalidInput(f"fan_out is {self.fan_out}; it must be {limits.MIN_FAN_OUT} to {limits.MAX_FAN_OUT}")
+        _check_setting("tail_bytes", self.tail_bytes, 0, limits.MAX_TAIL)
+        _check_setting("fan_out", self.fan_out, limits.MIN_FAN_OUT, limits.MAX_FAN_OUT)
+        if type(self.feed) is not bool:
+            raise InvalidInput(f"feed is {self.feed!r}; it must be True or False")
+
+
+def _check_setting(name: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidInput(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
 
 
 def check_text(what: str, text: object, limit: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from threading import Lock
 
 import msgspec
@@ -77,8 +78,7 @@ class Session:
     """One client's view of one store: what it is, and the heads it remembers. It does no I/O."""
 
     def __init__(self, settings: Settings, cache_bytes: int) -> None:
-        if cache_bytes < 0:
-            raise InvalidInput(f"cache_bytes is {cache_bytes}; it cannot be negative")
+        _check_number("cache_bytes", cache_bytes, 0)
         self.settings = settings
         self.cache = HeadCache(cache_bytes)
 
@@ -101,7 +101,7 @@ class Session:
             known = held if known is None or known.state.age < held.state.age else known
         elif known is None and proposal.expected == 0:
             known = nothing(proposal.stream)
-        appended = yield from append.append(self.settings, proposal, known)
+        appended = yield from append.append(self.settings, proposal, known, self._remember)
         self.cache.put(appended.known)
         return _appended_head(appended)
 
@@ -168,17 +168,17 @@ def _appended_head(appended: Appended) -> Head:
     return Head(appended.known.state.stream, appended.version, "", appended.changeset_id)
 
 
-def _batch(events: Event | Iterable[Event]) -> list[Event]:
+def _batch(events: object) -> list[Event]:
     if isinstance(events, Event):
         return [events]
     if isinstance(events, (str, bytes)) or not isinstance(events, Iterable):
         raise InvalidInput(f"append takes an Event or several, not {type(events).__name__}")
-    batch = list(events)
+    batch = list(islice(events, limits.MAX_EVENTS + 1))
     for event in batch:
         if not isinstance(event, Event):
             raise InvalidInput(f"append takes events, not {type(event).__name__}: wrap it in Event(type, data)")
     if not 1 <= len(batch) <= limits.MAX_EVENTS:
-        raise InvalidInput(f"an append has 1 to {limits.MAX_EVENTS} events, not {len(batch)}")
+        raise InvalidInput(f"an append has 1 to {limits.MAX_EVENTS} events, not {'more' if batch else 'none'}")
     return batch
 
 

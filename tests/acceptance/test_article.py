@@ -454,11 +454,42 @@ def test_requests_of_a_read(shop: Shop, tail_bytes: int, blobs: int) -> None:
         assert len(shop.requests()) == 1 + min(blobs, 1)
 
 
-@pytest.mark.parametrize("tail_bytes", [0, 65536])
-def test_requests_of_a_conflict(shop: Shop, tail_bytes: int) -> None:
+def test_requests_of_opening(shop: Shop) -> None:
+    """One GET for a store that exists; eight requests to create one, most of them to see that conditions are kept."""
+    shop.connect().close()
+    assert len(shop.requests()) == 8
+    shop.connect().close()
+    assert shop.requests() == [("GET", "store.json")]
+
+
+@pytest.mark.parametrize(("feed", "prelude"), [(False, ["segments"]), (True, ["inbox", "segments"])])
+def test_requests_of_an_append_that_finds_the_tail_full(shop: Shop, feed: bool, prelude: list[str]) -> None:
+    """The old tail is written beside the intent: no further round trip."""
+    with shop.connect(tail_bytes=65536, feed=feed) as store:
+        head = store.append(STREAM, Event("E", "x" * 65_000), expected=NO_STREAM)
+        shop.requests()
+        store.append(STREAM, Event("E", "x" * 1_000), expected=head)
+        seen = shop.requests()
+    assert seen[-1] == ("PUT", "heads")
+    assert sorted(seen[:-1]) == [("PUT", folder) for folder in prelude]
+
+
+@pytest.mark.parametrize(("tail_bytes", "blobs"), [(0, 5), (65536, 0)])
+def test_requests_of_loading_again(shop: Shop, tail_bytes: int, blobs: int) -> None:
+    """An unchanged head comes without a body."""
+    with shop.connect(tail_bytes=tail_bytes) as store:
+        version = fill(store, 5).version
+        shop.requests()
+        assert len(list(store.read(STREAM))) == version
+        assert sorted(request.status or 0 for request in shop.proxy.requests) == [200] * blobs + [304]
+
+
+@pytest.mark.parametrize(("tail_bytes", "feed"), [(0, False), (65536, False), (65536, True)])
+def test_requests_of_a_conflict(shop: Shop, tail_bytes: int, feed: bool) -> None:
     """The refused write, and a look at what came instead; then only what was missed is read."""
+    settings = {"tail_bytes": tail_bytes, "feed": feed}
     blob = ["segments"] if tail_bytes == 0 else []
-    with shop.connect(tail_bytes=tail_bytes) as store, shop.connect(tail_bytes=tail_bytes) as other:
+    with shop.connect(**settings) as store, shop.connect(**settings) as other:
         head = fill(store, 10)
         other_head = other.head(STREAM)
         assert other_head == head
@@ -466,7 +497,7 @@ def test_requests_of_a_conflict(shop: Shop, tail_bytes: int) -> None:
         shop.requests()
         with pytest.raises(WrongExpectedVersion):
             other.append(STREAM, Event("Moved", "slower"), expected=other_head)
-        refused = [("PUT", folder) for folder in (*blob, "heads")]
+        refused = [("PUT", folder) for folder in (*(["inbox"] if feed else []), *blob, "heads")]
         look = [("GET", folder) for folder in ("heads", *blob)]
         assert shop.requests() == refused + look
         assert [event.data for event in other.read(STREAM, after=head.version)] == ["quicker"]

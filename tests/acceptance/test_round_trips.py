@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from headstream import NO_STREAM, Event, EventStore, limits
+from headstream import NO_STREAM, Event, EventStore, Expectation, limits
 from headstream.backends.memory import MemoryBackend
 from headstream.drivers import sync
 from headstream.protocol.ops import Commit, Get, GetAnswer, Put, Refused, Stored
@@ -64,7 +64,7 @@ def long_stream() -> Counted:
     backend = Counted()
     store = new_store(backend, feed=True)
     for stream, appends in (("long", 1000), ("short", 1)):
-        head = NO_STREAM
+        head: Expectation = NO_STREAM
         for batch in range(appends):
             events = [Event("E", {"number": batch * 100 + i, "text": "x" * 150}) for i in range(100)]
             head = store.append(stream, events, expected=head)
@@ -87,7 +87,7 @@ def test_sealing_and_paging_cost_no_round_trip():
     backend = Counted()
     sync.run(open_store(100, {"tail_bytes": 100, "fan_out": 2}, create=True), backend)
     store = fresh_client(backend)
-    head = NO_STREAM
+    head: Expectation = NO_STREAM
     for _ in range(50):
         head = store.append("s", Event("E", "x" * 60), expected=head)
         assert backend.take() == 2
@@ -133,7 +133,7 @@ def test_an_append_costs_the_same_at_any_length(long_stream):
     assert long_stream.largest_head <= HEAD_BOUND
 
 
-def test_an_unchanged_stream_costs_no_body():
+def test_an_unchanged_stream_costs_no_body(monkeypatch):
     """The second load is answered by 304."""
     backend = Counted()
     new_store(backend, feed=True)
@@ -147,7 +147,7 @@ def test_an_unchanged_stream_costs_no_body():
         bodies.append(len(getattr(answer, "body", b"")))
         return answer
 
-    backend.get = get  # type: ignore[method-assign]
+    monkeypatch.setattr(backend, "get", get)
     assert len(list(store.read("s"))) == 50
     assert bodies == [0]
 

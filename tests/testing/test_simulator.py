@@ -12,9 +12,10 @@ import pytest
 from headstream.protocol import append as protocol
 from headstream.protocol import head
 from headstream.protocol.append import Appended
+from headstream.protocol.codec import Frame
 from headstream.protocol.head import Known
 from headstream.protocol.ops import ALWAYS, Commit, Gen, Put
-from headstream.protocol.read import tail_chain
+from headstream.protocol.read import newest_segment, tail_chain
 from headstream.testing.simulator import Violation, World, main, simulate
 
 HISTORIES = 3000
@@ -66,8 +67,8 @@ def test_every_fault_happens():
 def newest_changeset_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an unknown outcome, look at the newest changeset instead of the one that follows the expected version."""
 
-    def newest(known: Known, _version: int) -> Gen[protocol.Frame]:
-        return tail_chain(known)[-1] if known.state.tail else (yield from protocol.newest_segment(known))[-1]
+    def newest(known: Known, _version: int) -> Gen[Frame]:
+        return tail_chain(known)[-1] if known.state.tail else (yield from newest_segment(known))[-1]
 
     monkeypatch.setattr(protocol, "changeset_after", newest)
 
@@ -76,7 +77,7 @@ def refusal_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take a refused attempt for dead."""
     original = protocol._attempt
 
-    def attempt(settings, proposal, known, still_open):  # type: ignore[no-untyped-def]
+    def attempt(settings, proposal, known, still_open):
         done = yield from original(settings, proposal, known, still_open)
         if done is None:
             still_open.ids.pop()
@@ -120,7 +121,7 @@ def head_before_prelude(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try the head first, and write what it needs afterwards."""
     original = World._commit
 
-    def commit(self: World, op: Commit):  # type: ignore[no-untyped-def]
+    def commit(self: World, op: Commit):
         answer = yield from original(self, Commit((), op.head))
         for put in op.prelude:
             yield from self._interrupt()

@@ -82,7 +82,10 @@ class FileLock:
 
     def _release(self) -> None:
         if self._file is not None:
-            portalocker.unlock(self._file)
+            try:
+                portalocker.unlock(self._file)
+            except portalocker.LockException:
+                self._drop()  # closing releases too
 
     def _drop(self) -> None:
         file, self._file = self._file, None

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -55,11 +55,12 @@ class Group:
     """Batches of jobs, served by one of the callers at a time.
 
     Args:
-        serve: Called with a batch; settles every job of it.
+        serve: Called with the jobs of a batch; takes and settles at least those that are there. As it goes it may find
+            others that have come meanwhile.
         most: Jobs in one batch, so that nobody waits for an endless one.
     """
 
-    def __init__(self, serve: Callable[[Sequence[Job[Any]]], None], most: int) -> None:
+    def __init__(self, serve: Callable[[Iterator[Job[Any]]], None], most: int) -> None:
         self._serve = serve
         self._most = most
         self._queue: deque[Job[Any]] = deque()
@@ -90,16 +91,25 @@ class Group:
         return job.answer  # type: ignore[return-value] # a job without an error has the answer of its work
 
     def _lead(self) -> None:
-        # Jobs stay in the queue until they are settled: an interrupt between two lines loses none.
-        batch = [self._queue[place] for place in range(min(len(self._queue), self._most))]
+        batch: list[Job[Any]] = []
         try:
-            self._serve([job for job in batch if not job.settled])
+            self._serve(self._arriving(batch))
         finally:
             for job in batch:
                 if not job.settled:
                     job.fail(Unknown("the thread that carried out this write was interrupted: see whether it counts"))
                 job.wake.put(None)
                 self._queue.popleft()
+
+    def _arriving(self, batch: list[Job[Any]]) -> Iterator[Job[Any]]:
+        """The jobs in the queue, those that come meanwhile too. They stay in it until they are settled: an interrupt
+        between two lines loses none.
+        """
+        while len(batch) < min(len(self._queue), self._most):
+            job = self._queue[len(batch)]
+            batch.append(job)
+            if not job.settled:
+                yield job
 
     def _offer(self) -> None:
         """Wake whoever is to lead next, and whoever an interrupted leader left asleep with a settled job."""

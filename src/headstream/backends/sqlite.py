@@ -17,18 +17,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from headstream import limits
 from headstream.backends import forks
 from headstream.backends.filelock import FileLock
 from headstream.backends.grouping import Group, Job
 from headstream.backends.sqlite_file import Readers, SqliteFile
+from headstream.errors import InvalidInput
 from headstream.protocol.ops import (
     MISSING,
     NOT_MODIFIED,
@@ -66,6 +67,7 @@ _ABOVE: Final = "\x7f"
 
 
 R = TypeVar("R")
+Jobs: TypeAlias = list[Job[Any]]
 
 
 class SqliteBackend:
@@ -89,10 +91,13 @@ class SqliteBackend:
     default_tail = 4 * limits.KIB
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
-        self._path = Path(path)
-        self._closed = False
+        self._path = Path(path).resolve()  # the name by which SQLite finds the log too, whatever link was given
         self._start()
-        self._file = SqliteFile(self._path, self._lock, create=create)
+        try:
+            self._file = SqliteFile(self._path, self._lock, create=create)
+        except BaseException:
+            self._lock.close()
+            raise
         self._readers = Readers(self._file)
         forks.watch(self)
 
@@ -108,7 +113,7 @@ class SqliteBackend:
 
     def get(self, get: Get) -> GetAnswer:
         """One object, or that it is missing or not modified."""
-        return self._read(partial(_get, get), get.key)
+        return self._read(lambda connection: _get(get, connection), get.key)
 
     def get_many(self, gets: Sequence[Get]) -> tuple[GetAnswer, ...]:
         """Several objects; answers in the order of ``gets``."""
@@ -116,7 +121,7 @@ class SqliteBackend:
 
     def list(self, prefix: str, after: str, limit: int) -> Page:
         """At most ``limit`` keys that start with ``prefix`` and sort after ``after``."""
-        return self._read(partial(_list, prefix, after, limit))
+        return self._read(lambda connection: _list(prefix, after, limit, connection))
 
     def _read(self, read: Callable[[sqlite3.Connection], R], key: str = "") -> R:
         try:
@@ -139,33 +144,41 @@ class SqliteBackend:
         for start in range(0, len(keys), DELETES):
             self._group.run(partial(_delete, keys[start : start + DELETES]))
 
-    def _serve(self, jobs: Sequence[Job[Any]]) -> None:
-        """Settle the jobs by one transaction. If one of them spoils it, each gets a transaction of its own."""
+    def _serve(self, arriving: Iterator[Job[Any]]) -> None:
+        """Settle jobs by one transaction. If one of them spoils it, each gets a transaction of its own."""
+        jobs: Jobs = []
         try:
-            answers = self._transact(jobs)
-        except _SpoiltError:
-            for job in jobs:
-                self._serve((job,))
+            answers = self._transact(arriving, jobs)
+        except _SpoiltError as error:
+            if len(jobs) == 1:
+                jobs[0].fail(self._file.explain(error.reason))
+            else:
+                for job in jobs:
+                    self._serve(iter((job,)))
         except Exception as error:  # noqa: BLE001 - whatever it is, each caller has to get it
-            for job in jobs:
+            for job in jobs or arriving:
                 job.fail(copy(self._file.explain(error)))
         else:
             for job, answer in zip(jobs, answers, strict=True):
                 job.succeed(answer)
 
-    def _transact(self, jobs: Sequence[Job[Any]]) -> list[Any]:
+    def _transact(self, arriving: Iterator[Job[Any]], jobs: Jobs) -> Sequence[Any]:
+        """The answers of those who arrive, all durable; they are added to ``jobs`` when their turn comes."""
+        answers = []
         with self._lock.held():
             connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                answers = [job.work(connection) for job in jobs]
+                for job in arriving:
+                    jobs.append(job)
+                    answers.append(job.work(connection))
             except BaseException as error:
                 self._roll_back(connection)
-                if isinstance(error, Exception) and len(jobs) > 1:
-                    raise _SpoiltError from error
+                if isinstance(error, Exception):
+                    raise _SpoiltError(error) from error
                 raise
             self._end(connection)
-            return answers
+        return answers
 
     def _end(self, connection: sqlite3.Connection) -> None:
         try:
@@ -194,13 +207,10 @@ class SqliteBackend:
     def close(self) -> None:
         """Let go of the file, once the write in progress is done; the last process to do so empties the log. Idempotent."""
         self._readers.close()
-        if self._closed:
-            return
-        self._closed = True
-        with suppress(OSError, NotApplied), self._lock.held():  # SQLite's own locks do if this one cannot be had
+        with suppress(OSError, NotApplied, InvalidInput), self._lock.held():
             self._checkpoint()
         self._lock.close()
-        self._checkpoint()
+        self._checkpoint()  # without the lock, if it could not be had; SQLite's own locks do for that
 
     def _checkpoint(self) -> None:
         writer, self._writer = self._writer, None
@@ -218,7 +228,11 @@ class SqliteBackend:
 
 
 class _SpoiltError(Exception):
-    """One job of several failed, and the transaction is rolled back."""
+    """The last job that began failed, and the transaction is rolled back."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 # --- the statements of each operation ----------------------------------------------------------------------------

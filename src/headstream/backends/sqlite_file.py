@@ -47,19 +47,15 @@ _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class SqliteFile:
-    """A store's database file, which exists and is headstream's once the constructor returns.
+    """A store's database file (an absolute path), which exists and is headstream's once the constructor returns.
 
     The file must be opened by nothing but SQLite: closing any other handle of it would drop SQLite's locks (POSIX).
     """
 
     def __init__(self, path: Path, lock: FileLock, *, create: bool) -> None:
         self.path = path
-        folder = path.absolute().parent
-        if not folder.is_dir():
-            raise StoreNotFound(f"{folder} is no folder: create it, or correct the path of the store")
-        if path.is_dir():
-            raise InvalidInput(f"{path} is a folder: name a database file, or use file:// for a folder of files")
         try:
+            self._check_place()
             if self._is_new(create=create):
                 with lock.held():
                     self._create()
@@ -71,17 +67,23 @@ class SqliteFile:
         connection = self._connect("rw")
         try:
             _make_durable(connection)
-            if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-                raise UnsuitableBackend(f"{self.path} is on a file system without shared memory: use a local disk")
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         except BaseException:
             connection.close()
             raise
+        if mode != "wal":
+            connection.close()
+            raise UnsuitableBackend(f"{self.path} is on a file system without shared memory: use a local disk")
         return connection
 
     def reader(self) -> sqlite3.Connection:
         """A new connection that only reads."""
         connection = self._connect("rw")  # "ro" could not recover the log after a crash
-        connection.execute("PRAGMA query_only = ON")
+        try:
+            connection.execute("PRAGMA query_only = ON")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def explain(self, error: Exception, *, key: str = "", committing: bool = False) -> Exception:
@@ -108,9 +110,16 @@ class SqliteFile:
         message = f"{self.path}: {error} ({error.sqlite_errorname})"
         return Unknown(message) if committing else NotApplied(message)
 
+    def _check_place(self) -> None:
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise StoreNotFound(f"{folder} is no folder: create it, or correct the path of the store")
+        if self.path.is_dir():
+            raise InvalidInput(f"{self.path} is a folder: name a database file, or use file:// for a folder of files")
+
     def _connect(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}",
+            f"{self.path.as_uri()}?mode={mode}",
             uri=True,
             timeout=BUSY_SECONDS,
             isolation_level=None,
@@ -161,7 +170,7 @@ class SqliteFile:
 
     def _is_barred(self) -> bool:
         """Whether this process lacks permission for the file or for the files that SQLite makes beside it."""
-        beside = self.path.absolute().parent
+        beside = self.path.parent
         return not os.access(beside, os.W_OK | os.X_OK) or (
             self.path.exists() and not os.access(self.path, os.R_OK | os.W_OK)
         )

@@ -20,6 +20,7 @@ Rules, and what each leans on:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 import msgspec
@@ -72,17 +73,20 @@ class _Open(msgspec.Struct):
     ids: list[bytes] = []
 
 
-def append(settings: Settings, proposal: Proposal, known: Known | None) -> Gen[Appended]:
+def append(
+    settings: Settings, proposal: Proposal, known: Known | None, remember: Callable[[Known], None] = lambda _known: None
+) -> Gen[Appended]:
     """Append the changeset, trying again after races and faults as far as that is safe.
 
-    ``known`` is the stream's head as the caller last saw it, if it did.
+    ``known`` is the stream's head as the caller last saw it, if it did. Each head that is read on the way is handed to
+    ``remember``, so that a caller who lost a race has what it needs next.
 
     Raises :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, and what a
     backend raises for good (``AccessDenied``, ``StoreNotFound``).
     """
     still_open = _Open()
     try:
-        return (yield from _append(settings, proposal, known, still_open))
+        return (yield from _append(settings, proposal, known, still_open, remember))
     except HeadstreamError as error:
         if not still_open.ids:
             raise
@@ -94,13 +98,20 @@ def append(settings: Settings, proposal: Proposal, known: Known | None) -> Gen[A
         ) from error
 
 
-def _append(settings: Settings, proposal: Proposal, known: Known | None, still_open: _Open) -> Gen[Appended]:
+def _append(
+    settings: Settings,
+    proposal: Proposal,
+    known: Known | None,
+    still_open: _Open,
+    remember: Callable[[Known], None],
+) -> Gen[Appended]:
     fresh = False
     races = faults = 0
     while races < limits.APPEND_ATTEMPTS and faults < limits.FAULT_ATTEMPTS:
         if known is None:
             known = yield from load_head(proposal.stream, None)
             fresh = True
+            remember(known)
             if (done := (yield from _settle(known, still_open))) is not None:
                 return done
         if not _fits(proposal.expected, known.state.version):

@@ -3,7 +3,8 @@
 Rules:
 
 * Every body is a MessagePack array whose first element is the format number, whose second names the kind of object, and
-  whose third is the CRC-32 of the fourth: the object's fields, themselves MessagePack. What follows is specific to the kind.
+  whose third is the CRC-32 (4 bytes, big-endian) of the fourth: the object's fields, themselves MessagePack. What follows is specific
+  to the kind; where it is bytes, the checksum covers it too. A list of frames has a checksum in each frame.
 * A body of a newer format is :class:`UnsupportedFormat`; any other body that is not exactly what a writer of this
   format makes is :class:`CorruptData` with the object's key. Decoders raise nothing else, whatever the bytes.
 * A frame is one changeset: the CRC-32 of what follows (4 bytes, big-endian), then its MessagePack. It is encoded once, and copied
@@ -67,7 +68,7 @@ _unpack_any: Final = msgspec.msgpack.Decoder(list[Any]).decode
 def seal(kind: str, fields: msgspec.Struct, *rest: object) -> bytes:
     """The body of an object of ``kind``."""
     packed = _pack(fields)
-    return _pack((FORMAT, kind, crc32(packed), packed, *rest))
+    return _pack((FORMAT, kind, _checksum(packed, rest), packed, *rest))
 
 
 def unseal(kind: str, body: bytes, key: str, fields: msgspec.msgpack.Decoder[S], extra: int = 0) -> tuple[S, list[Any]]:
@@ -77,11 +78,19 @@ def unseal(kind: str, body: bytes, key: str, fields: msgspec.msgpack.Decoder[S],
         found = _unpack_any(body)
         if len(found) != 4 + extra or found[1] != kind or not isinstance(found[3], bytes):
             raise CorruptData(f"the object is no {kind}", key=key)
-        if crc32(found[3]) != found[2]:
+        if _checksum(found[3], found[4:]) != found[2]:
             raise CorruptData(f"the checksum of the {kind} is wrong", key=key)
         return fields.decode(found[3]), found[4:]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptData(f"the {kind} cannot be decoded: {error}", key=key) from None
+
+
+def _checksum(packed: bytes, rest: Sequence[object]) -> bytes:
+    checksum = crc32(packed)
+    for part in rest:
+        if isinstance(part, bytes):
+            checksum = crc32(part, checksum)
+    return checksum.to_bytes(4, "big")
 
 
 def check_format(body: bytes, key: str) -> None:
@@ -158,7 +167,7 @@ def _row(index: int, event: Event) -> Row:
         data = bytes(data)
     elif data is not None:
         data = _json(data, "data", index, event)
-    metadata = _json(event.metadata, "metadata", index, event) if event.metadata else None
+    metadata = _json(dict(event.metadata), "metadata", index, event) if event.metadata else None
     return event.type, data, metadata, None if event.id is None else str(event.id)
 
 
@@ -177,7 +186,7 @@ def _builtin(value: object) -> object:
     dump = getattr(value, "model_dump", None)
     if callable(dump):
         return dump(mode="json")
-    raise NotImplementedError(f"{type(value).__name__} is none of the types that msgspec encodes")
+    raise TypeError(f"{type(value).__name__} is none of the types that msgspec encodes")
 
 
 _to_json: Final = msgspec.json.Encoder(enc_hook=_builtin).encode

@@ -248,6 +248,6 @@ def spans(fields: Fields) -> list[Span]:
 
 
 def spans_of(refs: list[tuple[int, Ref]], last: int) -> list[Span]:
-    """Consecutive references, the newest of which ends with version ``last``."""
-    ends = [ref.first - 1 for _, ref in refs[1:]]
-    return [Span(level, ref, end) for (level, ref), end in zip(refs, [*ends, last], strict=True)]
+    """Consecutive references, the newest of which, if there is any, ends with version ``last``."""
+    ends = [*(ref.first - 1 for _, ref in refs[1:]), last]
+    return [Span(level, ref, end) for (level, ref), end in zip(refs, ends, strict=False)]

@@ -119,11 +119,13 @@ def decode_segment(body: bytes, key: str, stream: str, ref: Ref, last: int) -> S
     fields, (packed,) = codec.unseal("segment", body, key, _segments, extra=1)
     if (fields.stream, fields.first, fields.id, fields.last) != (stream, ref.first, ref.id, last):
         raise CorruptData("the segment belongs in another place", key=key)
+    if fields.size != ref.size:
+        raise CorruptData("the segment does not have the size that its reference announces", key=key)
     if fields.codec != ZSTD or not isinstance(packed, bytes):
         raise CorruptData(f"the segment is compressed by {fields.codec!r}, which nobody writes", key=key)
     frames = _decompress(packed, fields.size, key)
     chain = codec.decode_chain(frames, fields.first - 1, fields.parent_id, key)
-    if not chain or chain[-1].version != last or sum(map(len, frames)) != ref.size or ref.size != fields.size:
+    if not chain or chain[-1].version != last or sum(map(len, frames)) != ref.size:
         raise CorruptData("the segment does not hold the changesets that it announces", key=key)
     return Segment(fields, frames, chain)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -69,7 +69,7 @@ def decode(body: bytes) -> Description:
         number = _version.decode(body).format
         if number == FORMAT:
             return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, InvalidInput) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptData(f"the description of the store cannot be read: {error}", key=keys.STORE) from None
     raise UnsupportedFormat("the store was made by another version of headstream: upgrade", format=number, known=FORMAT)
 
@@ -80,7 +80,8 @@ def open_store(default_tail: int, wanted: Mapping[str, int], *, create: bool) ->
     Raises :class:`StoreNotFound`, :class:`UnsupportedFormat`, :class:`CorruptData`, :class:`UnsuitableBackend`,
     :class:`Unavailable`; :class:`InvalidInput` when a setting is out of range, or not what an existing store has.
     """
-    settings = Settings(**{"tail_bytes": default_tail, **wanted})
+    chosen: dict[str, Any] = {"tail_bytes": default_tail, **wanted}
+    settings = Settings(**chosen)
     try:
         found = yield from _describe()
         if found is None:

@@ -54,8 +54,15 @@ class CloudBackend(_Cloud):
     Makes no request until it is used. Raises :class:`~headstream.errors.InvalidInput` for a URL or options that cannot be.
     """
 
-    def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **options)
+    def __init__(
+        self,
+        url: str,
+        *,
+        client_options: Mapping[str, Any] | None = None,
+        retry_config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(url, client_options=client_options, retry_config=retry_config, **options)
         self._opening = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
 

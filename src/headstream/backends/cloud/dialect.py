@@ -127,7 +127,7 @@ class Dialect:
 
     def scan(self, prefix: str, after: str, limit: int) -> Scan:
         """A page to be filled from a list."""
-        return Scan(prefix, after, limit, self._service.list_page)
+        return Scan(prefix, after, limit, self._service)
 
     def list_failure(self, prefix: str, error: BaseException) -> Failure:
         """The failure of a list."""

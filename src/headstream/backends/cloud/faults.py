@@ -1,22 +1,22 @@
 """What each failure of the client library means for the core.
 
-========================================  =======================  =====================  ================
-obstore says                              head of a commit         prelude of a commit    get, list, delete
-========================================  =======================  =====================  ================
-AlreadyExistsError, PreconditionError     ``Refused``              ``NotApplied``         ``Unknown``
+=========================================  ======================  ===================  ===================
+obstore says                               head of a commit        prelude of a commit  get, list, delete
+=========================================  ======================  ===================  ===================
+AlreadyExistsError, PreconditionError      ``Refused``             ``NotApplied``       ``Unknown``
 (the service answered 409 or 412)
-FileNotFoundError (404)                   ``Refused`` of a swap;   ``StoreNotFound``      missing: answered
-                                          else ``StoreNotFound``
-any of these, when the body names a       ``StoreNotFound``        ``StoreNotFound``      ``StoreNotFound``
+FileNotFoundError (404)                    ``Refused`` of a swap;  ``StoreNotFound``    missing: answered
+                                           else ``StoreNotFound``
+any of these, when the answer speaks of a  ``StoreNotFound``       ``StoreNotFound``    ``StoreNotFound``
 missing container (CONTAINER_CODES)
-PermissionDeniedError,                    ``AccessDenied``         ``AccessDenied``       ``AccessDenied``
+PermissionDeniedError,                     ``AccessDenied``        ``AccessDenied``     ``AccessDenied``
 UnauthenticatedError (401, 403)
-another 4xx, or a redirect                ``HeadstreamError``      ``HeadstreamError``    ``HeadstreamError``
-no connection (refused, DNS, TLS, its     ``NotApplied``           ``NotApplied``         ``NotApplied``
+another 4xx, or a redirect                 ``HeadstreamError``     ``HeadstreamError``  ``HeadstreamError``
+no connection (refused, DNS, TLS, its      ``NotApplied``          ``NotApplied``       ``NotApplied``
 time-out): nothing was sent
-408, 429, 5xx, a time-out, a dropped      ``Unknown``              ``NotApplied``         ``Unknown``
+408, 425, 429, 5xx, a time-out, a dropped  ``Unknown``             ``NotApplied``       ``Unknown``
 connection, whatever is not known here
-========================================  =======================  =====================  ================
+=========================================  ======================  ===================  ===================
 
 The writes of a commit run without retries, so 409 and 412 speak of the only request that was sent: with the library's
 retries on they may be the echo of its own success. 429 and 503 can come from a proxy after the service has acted, so
@@ -59,10 +59,11 @@ MISUSES: Final = (InvalidPathError, NotSupportedError, UnknownConfigurationKeyEr
 CONTAINER_CODES: Final = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled", "NoSuchBucket"})
 DENIAL_CODES: Final = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"})
 """Credentials that S3 refuses with 400."""
-UNSENT_CODES: Final = frozenset({"RequestTimeout"})
-"""S3's 400 for a body that did not arrive in time."""
-UNDECIDED: Final = frozenset({408, 425, 429})
-"""4xx that a proxy or a busy service gives: like a 5xx, they do not say whether the request was carried out."""
+LATE_CODES: Final = frozenset({"RequestTimeout"})
+"""S3's 400, and others' 408, for a request that took too long."""
+UNDECIDED: Final = frozenset({404, 408, 409, 412, 425, 429})
+"""4xx that do not say whether the request was carried out: those that a proxy or a busy service gives, and those that
+answer the question of a condition where none was asked."""
 
 Failure: TypeAlias = NotApplied | Unknown | HeadstreamError
 FAILURES: Final = (NotApplied, Unknown, HeadstreamError)
@@ -124,9 +125,10 @@ def failure_of(error: BaseException, address: str, key: str) -> Failure:
         )
     if clues.redirected or (clues.status is not None and 300 <= clues.status < 400):
         return HeadstreamError("the storage is elsewhere: set the region or the endpoint of the bucket", **details)
-    if clues.unconnected or clues.code in UNSENT_CODES:
-        return NotApplied(_line("no connection to the storage, or the request did not reach it whole", details))
-    if clues.status is not None and 400 <= clues.status < 500 and clues.status not in (*UNDECIDED, 404, 409, 412):
+    if clues.unconnected:
+        return NotApplied(_line("no connection to the storage", details))
+    undecided = clues.status in UNDECIDED or clues.code in LATE_CODES
+    if clues.status is not None and 400 <= clues.status < 500 and not undecided:
         return HeadstreamError("the storage rejected the request", **details)
     return Unknown(_line("no usable answer of the storage", details | {"kind": type(error).__name__}))
 

@@ -2,7 +2,11 @@
 
 The client library lists whole folders: asked for ``heads/order-`` it looks in the folder of that name. So the parent
 folder is listed, from just before the prefix, and reading stops behind it: the cost is that of the answer. Not every
-server honours where to begin (Azurite does not), so what comes is filtered again.
+server honours where to begin, so what comes is filtered again.
+
+All of it needs the order of whole keys' bytes, which Azure, S3 and GCS promise. Servers that keep folders as folders
+(SeaweedFS, Azure with a hierarchical namespace) sort ``a/`` before ``a-b/``, though ``-`` is the lower byte. That is an
+error as soon as it is seen: going on would miss keys. A list within one folder has one order everywhere.
 
 A service does not say how many keys follow a page unless one asks for the next. A page that is full and took all that the
 service sent says ``more`` without asking; if nothing followed, the next page is empty.
@@ -14,6 +18,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
+from headstream.backends.cloud.service import Service
 from headstream.errors import UnsuitableBackend
 from headstream.protocol.ops import Page
 
@@ -22,23 +27,20 @@ ALPHABET: Final = "!-./0123456789=ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrs
 
 
 class Scan:
-    """Gathers at most ``limit`` keys that start with ``prefix`` and sort after ``after``, from chunks of a folder's list.
+    """Gathers at most ``limit`` keys that start with ``prefix`` and sort after ``after``, from chunks of a folder's list."""
 
-    ``service_page`` is how many keys the service sends in one answer.
-    """
-
-    def __init__(self, prefix: str, after: str, limit: int, service_page: int) -> None:
+    def __init__(self, prefix: str, after: str, limit: int, service: Service) -> None:
         self._prefix, self._after, self._limit = prefix, after, limit
         self._keys: list[str] = []
-        self._last = ""
         self._more: bool | None = None
         #: The folder to list; ``None`` for all of the store.
         self.folder = prefix.rpartition("/")[0] or None
         #: The key to list after; ``None`` for the beginning of the folder.
         self.offset = max(after, before(prefix)).strip("/") or None
+        self._last = (self.offset or "") if service.seeks else ""
         #: How many keys to take from the client library at a time: one to leave out, the page, and one to see that others
         #: follow, where that does not cost another request.
-        self.chunk_size = limit + 2 if limit + 2 <= service_page else limit
+        self.chunk_size = limit + 2 if limit + 2 <= service.list_page else limit
 
     def take(self, keys: Iterable[str]) -> bool:
         """Take the next keys of the folder; whether the page is complete, so that no others are needed."""

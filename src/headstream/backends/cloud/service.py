@@ -37,14 +37,16 @@ class Service(NamedTuple):
     """Keys that it puts in one answer to a list."""
     delete_batch: int
     """Keys that one request deletes."""
+    seeks: bool
+    """Whether every list begins behind the key that it was asked to begin after. Azurite ignores it; Azure may include it."""
     generations: bool
     """Whether it swaps objects by a generation number instead of the etag."""
 
 
 SERVICES: Final[Mapping[str, Service]] = {
-    "az": Service(AzureStore, "AZURE", list_page=5_000, delete_batch=256, generations=False),
-    "s3": Service(S3Store, "AWS", list_page=1_000, delete_batch=1_000, generations=False),
-    "gs": Service(GCSStore, "GOOGLE", list_page=1_000, delete_batch=1, generations=True),
+    "az": Service(AzureStore, "AZURE", list_page=5_000, delete_batch=256, seeks=False, generations=False),
+    "s3": Service(S3Store, "AWS", list_page=1_000, delete_batch=1_000, seeks=True, generations=False),
+    "gs": Service(GCSStore, "GOOGLE", list_page=1_000, delete_batch=1, seeks=True, generations=True),
 }
 
 
@@ -128,7 +130,9 @@ def open_clients(
             writes=_client(address, http, {"max_retries": 0}, options),
         )
     except (BaseError, OSError, TypeError, ValueError) as error:
-        kind = type(error).__name__
+        kind, no_account = type(error).__name__, "Account must be specified" in str(error)
+    if no_account:
+        raise InvalidInput("the storage account is missing: set AZURE_STORAGE_ACCOUNT_NAME, or pass account_name=")
     raise InvalidInput(
         "the storage client does not accept these options, or the environment's: see obstore's documentation for their names",
         store=str(address),

@@ -47,9 +47,6 @@ class ListChecks(Checks):
     @pytest.mark.parametrize(
         "prefix",
         [
-            "",
-            "h",
-            "heads",
             "heads/",
             "heads/o",
             "heads/order",
@@ -63,8 +60,6 @@ class ListChecks(Checks):
             "heads.",
             "inbox/a",
             "inbox/ab",
-            "segments/order",
-            "segments/order-1",
             "segments/order-1/",
             "segments/order-1/0002",
             "store.json",
@@ -72,16 +67,34 @@ class ListChecks(Checks):
         ],
     )
     def test_a_prefix_may_end_anywhere(self, backend: Backend, prefix: str) -> None:
-        """A prefix is of the key, not of its folders: in the middle of a segment, at a slash, a whole key, or nothing."""
+        """A prefix is of the key: it may end in the middle of a segment, at a slash, with the key, or behind it."""
+        self.check_prefix(backend, prefix)
+
+    @pytest.mark.parametrize("prefix", ["", "h", "heads", "segments/", "segments/order", "segments/order-1"])
+    def test_a_prefix_may_cover_folders(self, backend: Backend, prefix: str) -> None:
+        """A prefix that several folders share lists all their keys, in the order of whole keys."""
+        self.check_prefix(backend, prefix)
+
+    def check_prefix(self, backend: Backend, prefix: str) -> None:
+        """What a list of the tree returns, at three page sizes."""
         fill(backend, TREE)
         expected = [key for key in in_order(TREE) if key.startswith(prefix)]
         assert paged(backend, prefix) == expected
         assert paged(backend, prefix, limit=2) == expected
         assert paged(backend, prefix, limit=1) == expected
 
-    @pytest.mark.parametrize("prefix", ["", "heads/", "heads/order", "heads/order-1", "segments/order-1"])
+    @pytest.mark.parametrize("prefix", ["heads/", "heads/order", "heads/order-1", "segments/order-1/"])
     def test_a_list_begins_after_a_key(self, backend: Backend, prefix: str) -> None:
         """``after`` leaves out that key and all before it: a key, none, one before the prefix and one behind it."""
+        self.check_after(backend, prefix)
+
+    @pytest.mark.parametrize("prefix", ["", "heads", "segments/order"])
+    def test_a_list_of_folders_begins_after_a_key(self, backend: Backend, prefix: str) -> None:
+        """``after`` may be in one folder while the list goes on in the next."""
+        self.check_after(backend, prefix)
+
+    def check_after(self, backend: Backend, prefix: str) -> None:
+        """What a list of the tree returns after each of its keys, and after others."""
         fill(backend, TREE)
         for after in (*TREE, "a", "heads/", "heads/order-", "heads/order-1!", "heads/order-1~", "segments/", "~"):
             expected = [key for key in in_order(TREE) if key.startswith(prefix) and key > after]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+from uuid import uuid4
 
 from headstream.backends.base import Backend
 from headstream.protocol.ops import ABSENT, ALWAYS, Condition, Matches, Put, Refused, Stored
@@ -33,8 +34,11 @@ class RaceChecks(Checks):
     """Many clients at once: threads of one client, and another client."""
 
     def race_for(self, clients: Sequence[Backend], key: str, when: Condition) -> tuple[bytes, str]:
-        """Let all racers write ``key`` under one condition; body and etag of the only one that may be stored."""
-        bodies = [b"racer %d of %s" % (number, key.encode()) for number in range(self.racers)]
+        """Let all racers write ``key`` under one condition; body and etag of the only one that may be stored.
+
+        No body repeats one of an earlier round: heads never do, and an etag may be a hash of the content.
+        """
+        bodies = [f"racer {number}, {when}, {uuid4()}".encode() for number in range(self.racers)]
 
         def commit(number: int) -> Stored | Refused:
             prelude = [Put(f"inbox/{key}/{number}", b"intent", ALWAYS)]

@@ -25,6 +25,8 @@ class BackendConformance(ObjectChecks, KeyChecks, ListChecks, RaceChecks):
     * ``increments`` (8): how often each of at most four threads adds one to a shared counter;
     * ``many`` (1,500): objects of the tests that need more than one page or one bulk request;
     * ``large_bodies`` (1 MiB and 5 MiB): sizes in bytes.
+
+    And one for a service that cannot hold the longest names of streams: ``longest_segment`` (850), in bytes.
     """
 
     @pytest.fixture

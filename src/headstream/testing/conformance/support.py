@@ -8,6 +8,9 @@ from headstream import limits
 from headstream.backends.base import Backend
 from headstream.protocol.ops import ABSENT, ALWAYS, MISSING, About, Condition, Found, Get, Put, Stored
 
+LONGEST = 850
+"""Bytes of the longest key of a store, relative to the store: with the longest prefix it is one of 1,000."""
+
 
 class Checks:
     """What all checks share: the bounds that a subclass of the suite may lower."""
@@ -15,6 +18,7 @@ class Checks:
     racers = 16
     increments = 8
     many = 1_500
+    longest_segment = LONGEST
     large_bodies: tuple[int, ...] = (1 * limits.MIB, 5 * limits.MIB)
 
 

@@ -1,0 +1,71 @@
+# `make test` is all that CI runs. What it needs it installs first: Python packages into .venv, and the servers that the
+# tests run against into .servers. A second run installs nothing. It takes Python 3.11 or newer, and Node.js 20.6 or newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PINS := pyproject.toml requirements/dev.txt
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make pins"
+
+# Passed on to pytest by `unit` and `test`, and to the benchmarks by `bench`: make unit ARGS="-k append"
+ARGS ?=
+# make pins UPGRADE=--upgrade
+UPGRADE ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test setup format lint types layers unit bench pins
+
+help: ## What there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.cli ## A tour of headstream, in a minute
+	@$(BIN)/headstream demo
+
+test: setup lint types layers unit ## Everything that must pass
+
+setup: $(VENV)/.dev ## Install what development and tests need
+	@PYTHONPATH=tests $(BIN)/python -m servers.install
+
+format: $(VENV)/.dev ## Format the code, and mend what the linter can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: $(VENV)/.dev ## Check formatting and lint rules
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: $(VENV)/.dev ## Check types
+	$(BIN)/mypy
+	$(BIN)/mypy --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls tests
+
+layers: $(VENV)/.dev ## Check that imports point down only
+	$(BIN)/lint-imports
+
+unit: setup ## Run the tests
+	$(BIN)/pytest $(ARGS)
+
+bench: setup ## Run the benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
+
+pins: | $(BIN)/python ## Write the pinned versions anew
+	$(PIP) install uv
+	$(COMPILE) $(UPGRADE) --all-extras --group dev --output-file requirements/dev.txt pyproject.toml
+	$(COMPILE) $(UPGRADE) --output-file requirements/servers.txt requirements/servers.in
+	cd tests/servers/node && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+	@! grep -n '"resolved"' tests/servers/node/package-lock.json || { echo "the lock file names a registry: remove it, then make pins again" >&2; exit 1; }
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "headstream needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.cli: $(PINS) | $(BIN)/python
+	$(PIP) install --constraint requirements/dev.txt --editable '.[cli]'
+	@touch $@
+
+$(VENV)/.dev: $(PINS) | $(BIN)/python
+	$(PIP) install --requirement requirements/dev.txt
+	$(PIP) install --no-deps --editable .
+	@touch $@ $(VENV)/.cli

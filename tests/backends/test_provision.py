@@ -1,0 +1,284 @@
+"""Containers and folders are made once, with the credentials that the store itself will use."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from headstream.backends import provision
+from headstream.backends.cloud import CloudBackend
+from headstream.backends.cloud.service import Address
+from headstream.backends.provision import ATTEMPTS, create_container
+from headstream.errors import AccessDenied, InvalidInput, Unavailable
+from headstream.protocol.ops import ABSENT, Put, Stored
+from servers.base import Server
+from servers.proxy import Answer, Proxy
+
+SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA=="
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Puts a server into the environment."""
+
+    def set_all(variables: dict[str, str]) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return set_all
+
+
+@pytest.fixture(params=["azurite", "ministack", "seaweedfs"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """The servers that the official SDKs can talk to."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+def fresh_url(server: Server) -> str:
+    """A URL whose container does not exist."""
+    return server.url(f"made-{uuid4().hex[:16]}/deep/store")
+
+
+class TestClouds:
+    """Azure and S3."""
+
+    def test_a_container_is_made_once(self, server: Server, use: Callable[[dict[str, str]], None]) -> None:
+        """The first call makes it, the second finds it, and a store can be written to it."""
+        use(server.environment())
+        url = fresh_url(server)
+        assert create_container(url) is True
+        assert create_container(url) is False
+        with closing(CloudBackend(url)) as backend:
+            assert isinstance(backend.commit((), Put("heads/a", b"", ABSENT)), Stored)
+
+    def test_options_win_over_the_environment(self, azurite: Server, use: Callable[[dict[str, str]], None]) -> None:
+        """Credentials and endpoint may be options, under obstore's names."""
+        use(dict.fromkeys(azurite.environment(), "nonsense"))
+        options = {name.lower(): value for name, value in azurite.environment().items() if "ALLOW" not in name}
+        http = {"allow_http": True}
+        assert create_container(fresh_url(azurite), client_options=http, **options) is True
+
+    def test_one_of_several_makes_it(self, azurite: Server, use: Callable[[dict[str, str]], None]) -> None:
+        """Processes that start at once all find a container; one of them has made it."""
+        use(azurite.environment())
+        url, start = fresh_url(azurite), threading.Barrier(4)
+
+        def create(_number: int) -> bool:
+            start.wait(30)
+            return create_container(url)
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sorted(pool.map(create, range(4))) == [False, False, False, True]
+
+    def test_a_name_that_the_service_refuses(self, server: Server, use: Callable[[dict[str, str]], None]) -> None:
+        """An impossible name is the caller's to correct."""
+        use(server.environment())
+        with pytest.raises(InvalidInput):
+            create_container(server.url("NO_such.name-/store"))
+
+    @pytest.mark.parametrize("name", ["azurite", "seaweedfs"])
+    def test_refused_credentials(
+        self, request: pytest.FixtureRequest, name: str, use: Callable[[dict[str, str]], None]
+    ) -> None:
+        """Wrong credentials are AccessDenied, and are not shown."""
+        place: Server = request.getfixturevalue(name)
+        key = {"azurite": "AZURE_STORAGE_ACCOUNT_KEY", "seaweedfs": "AWS_SECRET_ACCESS_KEY"}[name]
+        use(place.environment() | {key: SECRET})
+        with pytest.raises(AccessDenied) as raised:
+            create_container(fresh_url(place))
+        assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+    @pytest.mark.parametrize("name", ["azurite", "ministack"])
+    def test_a_busy_service(
+        self, request: pytest.FixtureRequest, name: str, use: Callable[[dict[str, str]], None]
+    ) -> None:
+        """A service that goes on asking to slow down is Unavailable; it was asked a few times."""
+        place: Server = request.getfixturevalue(name)
+        with Proxy(place.address) as proxy:
+            use(place.environment(proxy.address))
+            busy = proxy.fault(lambda method, _path, _headers: method == "PUT", Answer(503), times=100)
+            with pytest.raises(Unavailable) as raised:
+                create_container(fresh_url(place))
+        assert busy.happened == ATTEMPTS
+        assert raised.value.__context__ is None
+
+    @pytest.mark.parametrize(
+        ("status", "code", "expected"),
+        [
+            (403, "AuthorizationFailure", AccessDenied),
+            (401, "", AccessDenied),
+            (409, "BucketAlreadyExists", AccessDenied),
+            (409, "ContainerBeingDeleted", Unavailable),
+            (409, "OperationAborted", Unavailable),
+            (400, "InvalidBucketName", InvalidInput),
+            (404, "ResourceNotFound", InvalidInput),
+            (429, "", Unavailable),
+            (500, "InternalError", Unavailable),
+        ],
+    )
+    def test_answers_that_are_errors(self, status: int, code: str, expected: type[Exception]) -> None:
+        """Who may not create, a name that is taken, one that cannot be, and a service that cannot now, are told apart."""
+        failure = provision._failure(Address.parse("s3://shop"), status, code)
+        assert type(failure) is expected
+        assert failure.details == {"store": "s3://shop", "status": status, "code": code}
+
+    def test_nobody_listens(self, server: Server, use: Callable[[dict[str, str]], None]) -> None:
+        """A service that cannot be reached is Unavailable."""
+        with Proxy(server.address) as proxy:
+            address = proxy.address
+        use(server.environment(address))
+        with pytest.raises(Unavailable):
+            create_container(fresh_url(server), retry_config={"max_retries": 0})
+
+
+class TestMissingSdk:
+    """What is asked for when something is not installed."""
+
+    @pytest.mark.parametrize(
+        "missing", [("azurite", "azure.storage.blob", "azure"), ("ministack", "boto3", "s3")], ids=str
+    )
+    def test_the_extra_is_named(
+        self,
+        request: pytest.FixtureRequest,
+        monkeypatch: pytest.MonkeyPatch,
+        use: Callable[[dict[str, str]], None],
+        missing: tuple[str, str, str],
+    ) -> None:
+        """Without the SDK, a container that exists is found, and one that is missing names the extra."""
+        name, module, extra = missing
+        place: Server = request.getfixturevalue(name)
+        bucket = place.fresh_bucket()
+        use(place.environment())
+        monkeypatch.setitem(sys.modules, module, None)
+        assert create_container(place.url(bucket)) is False
+        with pytest.raises(InvalidInput, match=rf"headstream\[{extra}\]"):
+            create_container(fresh_url(place))
+
+    def test_without_a_key_azure_needs_its_identity_library(
+        self, azurite: Server, monkeypatch: pytest.MonkeyPatch, use: Callable[[dict[str, str]], None]
+    ) -> None:
+        """A token can list; to create, the SDK needs a key, a signature, or azure-identity."""
+        environment = azurite.environment()
+        del environment["AZURE_STORAGE_ACCOUNT_KEY"]
+        use(environment)
+        monkeypatch.setitem(sys.modules, "azure.identity", None)
+        monkeypatch.setattr(CloudBackend, "list", _no_container)
+        with pytest.raises(InvalidInput, match="azure-identity"):
+            create_container(fresh_url(azurite), token=SECRET)
+
+
+def _no_container(*_arguments: object) -> None:
+    from headstream.errors import StoreNotFound
+
+    raise StoreNotFound("for the test")
+
+
+class _Google(BaseHTTPRequestHandler):
+    """The two requests that matter: a list of a bucket that does not exist, and the creation of one."""
+
+    buckets: set[str]
+    status = 200
+
+    def do_GET(self) -> None:
+        self._answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(self.status, b'{"name": "made"}' if self.status == 200 else b'{"error": {"message": "no"}}')
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Keep the tests' output clean."""
+
+
+class TestGoogle:
+    """Google Cloud Storage, whose SDK speaks JSON where obstore speaks XML."""
+
+    @pytest.fixture
+    def google(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Google]]:
+        """A service without buckets; its ``status`` answers every creation."""
+
+        class Handler(_Google):
+            pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
+            thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            monkeypatch.setenv("GOOGLE_BASE_URL", f"http://127.0.0.1:{service.server_port}")
+            monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+            monkeypatch.setenv("GOOGLE_ALLOW_HTTP", "true")
+            yield Handler
+            service.shutdown()
+            thread.join()
+
+    def test_a_bucket_is_made(self, google: type[_Google]) -> None:
+        """The endpoint and the absence of credentials are those of obstore."""
+        assert create_container("gs://made/store") is True
+
+    @pytest.mark.parametrize(
+        ("status", "expected"), [(403, AccessDenied), (401, AccessDenied), (409, AccessDenied), (400, InvalidInput)]
+    )
+    def test_a_refused_creation(self, google: type[_Google], status: int, expected: type[Exception]) -> None:
+        """Who may not create, a name that is taken, and a bad name are told apart."""
+        google.status = status
+        with pytest.raises(expected):
+            create_container("gs://made/store")
+
+    def test_a_bucket_that_exists_needs_no_sdk(
+        self, gcs: Server, monkeypatch: pytest.MonkeyPatch, use: Callable[[dict[str, str]], None]
+    ) -> None:
+        """The SDK is looked for when a bucket is missing, not before."""
+        use(gcs.environment())
+        monkeypatch.setitem(sys.modules, "google.cloud.storage", None)
+        assert create_container(gcs.url(gcs.fresh_bucket())) is False
+        with pytest.raises(InvalidInput, match=r"headstream\[gcs\]"):
+            create_container(fresh_url(gcs))
+
+
+class TestFolders:
+    """Local stores."""
+
+    @pytest.mark.parametrize("form", ["{}", "sqlite:///{}", "file://{}"])
+    def test_the_folder_of_a_store_is_made_once(self, tmp_path: Path, form: str) -> None:
+        """Parents are made, with blanks and percent signs as the URL writes them; the store itself is not."""
+        folder = tmp_path / "a b" / "deep"
+        written = str(folder / "shop.db") if form == "{}" else str(folder / "shop.db").replace(" ", "%20")
+        url = form.format(written)
+        assert create_container(url) is True
+        assert list(tmp_path.rglob("*")) == [tmp_path / "a b", folder]
+        assert create_container(url) is False
+
+    def test_a_relative_path_needs_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file in the current folder has a folder."""
+        monkeypatch.chdir(tmp_path)
+        assert create_container("shop.db") is False
+        assert create_container("sqlite:///shop.db") is False
+        assert create_container("sqlite:///deep/shop.db") is True
+        assert (tmp_path / "deep").is_dir()
+
+    def test_a_file_in_the_way(self, tmp_path: Path) -> None:
+        """A path that leads through a file is the caller's to correct."""
+        (tmp_path / "file").write_text("")
+        for path in ("file/shop.db", "file/deep/shop.db"):
+            with pytest.raises(InvalidInput, match="is a file"):
+                create_container(str(tmp_path / path))
+
+    def test_memory_needs_nothing(self) -> None:
+        """There is nothing to make."""
+        assert create_container("memory://") is False
