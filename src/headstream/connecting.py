@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -12,13 +13,14 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from headstream import limits
-from headstream.aio import AsyncEventStore, Runner
+from headstream.aio import AsyncEventStore
 from headstream.backends.base import AsyncBackend, Backend
 from headstream.backends.memory import MemoryBackend
 from headstream.client import EventStore
 from headstream.drivers import sync
 from headstream.drivers.aio import Awaited, Threaded
-from headstream.errors import InvalidInput
+from headstream.errors import InvalidInput, Unavailable
+from headstream.protocol.ops import FAULTS
 from headstream.protocol.store import open_store
 
 CLOUDS: Final = {"az", "s3", "gs"}
@@ -71,7 +73,7 @@ def locate(url: str) -> Location:
 
 
 def connect(
-    url: str,
+    url: str | Backend,
     *,
     create: bool = True,
     tail_bytes: int | None = None,
@@ -93,6 +95,8 @@ def connect(
     ``tail_bytes``, ``fan_out`` and ``feed`` are settings of a new store (see :class:`headstream.Settings`); an existing store keeps
     its own, and asking for others is an error. ``cache_bytes`` bounds the heads that this client remembers.
 
+    Instead of a URL, a :class:`~headstream.backends.base.Backend` of your own can be given; the store closes it.
+
     Credentials and endpoints of the clouds come from the environment (``AZURE_STORAGE_ACCOUNT_NAME``, ``AWS_ACCESS_KEY_ID``,
     ``GOOGLE_APPLICATION_CREDENTIALS``, … as obstore reads them), or from ``options``, which are obstore's configuration keys
     (``account_key=…``, ``endpoint=…``, ``client_options={…}``).
@@ -100,8 +104,11 @@ def connect(
     Raises :class:`InvalidInput`, :class:`StoreNotFound`, :class:`AccessDenied`, :class:`Unavailable`,
     :class:`UnsuitableBackend`, :class:`UnsupportedFormat`, :class:`CorruptData`.
     """
-    location = locate(url)
-    backend = blocking_backend(location, create=create, options=options)
+    if isinstance(url, str):
+        location = locate(url)
+        backend = blocking_backend(location, create=create, options=options)
+    else:
+        location, backend = _given_place(url, options), url
     try:
         step = open_store(backend.default_tail, _given(tail_bytes, fan_out, feed), create=create)
         return EventStore(backend, sync.run(step, backend), url=location.url, cache_bytes=cache_bytes)
@@ -111,7 +118,7 @@ def connect(
 
 
 def connect_async(
-    url: str,
+    url: str | AsyncBackend,
     *,
     create: bool = True,
     tail_bytes: int | None = None,
@@ -122,29 +129,40 @@ def connect_async(
 ) -> Connecting:
     """A store for asyncio, opened as :func:`connect` does.
 
-    Use it as ``async with connect_async(url) as store``, or ``store = await connect_async(url)``. The clouds are awaited; SQLite, files and memory run in a few threads.
+    Use it as ``async with connect_async(url) as store``, or ``store = await connect_async(url)``. The
+    clouds are awaited; SQLite, files and memory run in a few threads.
     """
-    return Connecting(locate(url), create, _given(tail_bytes, fan_out, feed), cache_bytes, options)
+    if isinstance(url, str):
+        location = locate(url)
+        opening = partial(_open_runner, location, create=create, options=options)
+    else:
+        location, opening = _given_place(url, options), partial(_given_runner, url)
+    wanted = _given(tail_bytes, fan_out, feed)
+
+    async def open_() -> AsyncEventStore:
+        runner = await opening()
+        try:
+            description = await runner.run(open_store(runner.default_tail, wanted, create=create))
+            return AsyncEventStore(runner, description, url=location.url, cache_bytes=cache_bytes)
+        except BaseException:
+            await runner.close()
+            raise
+
+    return Connecting(open_)
 
 
 class Connecting:
     """A connection to be made: await it, or enter it with ``async with``."""
 
-    def __init__(
-        self, location: Location, create: bool, wanted: dict[str, int], cache_bytes: int, options: dict[str, Any]
-    ) -> None:
-        self._location = location
-        self._create = create
-        self._wanted = wanted
-        self._cache_bytes = cache_bytes
-        self._options = options
+    def __init__(self, open_: Callable[[], Coroutine[Any, Any, AsyncEventStore]]) -> None:
+        self._open = open_
         self._store: AsyncEventStore | None = None
 
     def __await__(self) -> Generator[Any, None, AsyncEventStore]:
-        return self._connect().__await__()
+        return self._open().__await__()
 
     async def __aenter__(self) -> AsyncEventStore:
-        self._store = await self._connect()
+        self._store = await self._open()
         return self._store
 
     async def __aexit__(
@@ -153,31 +171,32 @@ class Connecting:
         if self._store is not None:
             await self._store.close()
 
-    async def _connect(self) -> AsyncEventStore:
-        runner, tail = await self._runner()
-        try:
-            description = await runner.run(open_store(tail, self._wanted, create=self._create))
-            return AsyncEventStore(runner, description, url=self._location.url, cache_bytes=self._cache_bytes)
-        except BaseException:
-            await runner.close()
-            raise
 
-    async def _runner(self) -> tuple[Runner, int]:
-        if self._location.kind in CLOUDS:
-            awaited = cloud_async_backend(self._location, self._options)
-            return Awaited(awaited), awaited.default_tail
-        blocking = await asyncio.to_thread(blocking_backend, self._location, create=self._create, options=self._options)
-        return Threaded(blocking), blocking.default_tail
+async def _open_runner(location: Location, *, create: bool, options: dict[str, Any]) -> Awaited | Threaded:
+    if location.kind in CLOUDS:
+        return Awaited(cloud_async_backend(location, options))
+    return Threaded(await asyncio.to_thread(blocking_backend, location, create=create, options=options))
+
+
+async def _given_runner(backend: AsyncBackend) -> Awaited | Threaded:
+    return Awaited(backend)
 
 
 def blocking_backend(location: Location, *, create: bool, options: dict[str, Any]) -> Backend:
     """The backend of a place, for callers that block. Other backends than the one asked for are not imported."""
+    if options and location.kind not in CLOUDS:
+        raise InvalidInput(f"a {location.kind} store takes no options: {', '.join(sorted(options))}")
+    try:
+        return _opened(location, create, options)
+    except FAULTS as fault:
+        raise Unavailable("the storage cannot be opened: try again later") from fault
+
+
+def _opened(location: Location, create: bool, options: dict[str, Any]) -> Backend:
     if location.kind in CLOUDS:
         from headstream.backends.cloud import CloudBackend  # noqa: PLC0415 - needs an extra
 
         return CloudBackend(location.url, **options)
-    if options:
-        raise InvalidInput(f"a {location.kind} store takes no options: {', '.join(sorted(options))}")
     if location.kind == "sqlite":
         from headstream.backends.sqlite import SqliteBackend  # noqa: PLC0415 - opens no door that is not used
 
@@ -194,6 +213,15 @@ def cloud_async_backend(location: Location, options: dict[str, Any]) -> AsyncBac
     from headstream.backends.cloud import AsyncCloudBackend  # noqa: PLC0415 - needs an extra
 
     return AsyncCloudBackend(location.url, **options)
+
+
+def _given_place(backend: object, options: dict[str, Any]) -> Location:
+    """The place of a backend that the caller made; :class:`InvalidInput` if it is none."""
+    if not hasattr(backend, "commit"):
+        raise InvalidInput(f"a store is opened by a URL or a backend, not by {type(backend).__name__}: {_FORMS}")
+    if options:
+        raise InvalidInput(f"a backend takes no options here, it has been made: {', '.join(sorted(options))}")
+    return Location("backend", repr(backend))
 
 
 def _given(tail_bytes: int | None, fan_out: int | None, feed: bool | None) -> dict[str, int]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
 from headstream.backends import provision
 from headstream.backends.cloud import CloudBackend
@@ -67,6 +71,20 @@ class TestClouds:
         options = {name.lower(): value for name, value in azurite.environment().items() if "ALLOW" not in name}
         http = {"allow_http": True}
         assert create_container(fresh_url(azurite), client_options=http, **options) is True
+
+    def test_a_signature_may_create(self, azurite: Server, use: Callable[[dict[str, str]], None]) -> None:
+        """A shared access signature serves where there is no account key."""
+        environment = azurite.environment()
+        account, key = environment["AZURE_STORAGE_ACCOUNT_NAME"], environment.pop("AZURE_STORAGE_ACCOUNT_KEY")
+        use(environment)
+        signature = generate_account_sas(
+            account,
+            key,
+            ResourceTypes(service=True, container=True, object=True),
+            AccountSasPermissions(read=True, write=True, list=True, create=True),
+            datetime.now(UTC) + timedelta(hours=1),
+        )
+        assert create_container(fresh_url(azurite), sas_key=signature) is True
 
     def test_one_of_several_makes_it(self, azurite: Server, use: Callable[[dict[str, str]], None]) -> None:
         """Processes that start at once all find a container; one of them has made it."""
@@ -176,6 +194,24 @@ class TestMissingSdk:
         with pytest.raises(InvalidInput, match="azure-identity"):
             create_container(fresh_url(azurite), token=SECRET)
 
+    def test_without_credentials_s3_creates_nothing(
+        self, ministack: Server, monkeypatch: pytest.MonkeyPatch, use: Callable[[dict[str, str]], None]
+    ) -> None:
+        """The SDK looks where it always looks; when there is nothing, the error says what to set."""
+        use(ministack.environment() | {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": os.devnull})
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setattr(CloudBackend, "list", _no_container)
+        with pytest.raises(AccessDenied, match="AWS_ACCESS_KEY_ID"):
+            create_container(fresh_url(ministack))
+
+    def test_the_emulators_account_must_be_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """obstore knows the emulator's account by itself, and the SDK does not."""
+        monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+        monkeypatch.setattr(CloudBackend, "list", _no_container)
+        with pytest.raises(InvalidInput, match="AZURE_STORAGE_ACCOUNT_NAME"):
+            create_container("az://made", use_emulator=True)
+
 
 def _no_container(*_arguments: object) -> None:
     from headstream.errors import StoreNotFound
@@ -186,13 +222,14 @@ def _no_container(*_arguments: object) -> None:
 class _Google(BaseHTTPRequestHandler):
     """The two requests that matter: a list of a bucket that does not exist, and the creation of one."""
 
-    buckets: set[str]
     status = 200
+    authorization: str | None = None
 
     def do_GET(self) -> None:
         self._answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
 
     def do_POST(self) -> None:
+        type(self).authorization = self.headers["Authorization"]
         self.rfile.read(int(self.headers["Content-Length"]))
         self._answer(self.status, b'{"name": "made"}' if self.status == 200 else b'{"error": {"message": "no"}}')
 
@@ -230,6 +267,27 @@ class TestGoogle:
     def test_a_bucket_is_made(self, google: type[_Google]) -> None:
         """The endpoint and the absence of credentials are those of obstore."""
         assert create_container("gs://made/store") is True
+
+    @pytest.mark.parametrize("key", ["GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT"])
+    def test_a_service_account_may_name_the_endpoint(
+        self, google: type[_Google], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+    ) -> None:
+        """A service account, as text or as a file, tells where the service is and that it asks for no token."""
+        account = {"gcs_base_url": os.environ["GOOGLE_BASE_URL"], "disable_oauth": True, "client_email": "me"}
+        text = json.dumps(account | {"private_key": "", "private_key_id": "", "project_id": "shop"})
+        file = tmp_path / "account.json"
+        file.write_text(text)
+        monkeypatch.delenv("GOOGLE_BASE_URL")
+        monkeypatch.delenv("GOOGLE_SKIP_SIGNATURE")
+        monkeypatch.setenv(key, text if key.endswith("KEY") else str(file))
+        assert create_container("gs://made/store") is True
+
+    def test_a_token_may_create(self, google: type[_Google], monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bearer token is sent as it was given."""
+        monkeypatch.delenv("GOOGLE_SKIP_SIGNATURE")
+        monkeypatch.setattr(CloudBackend, "list", _no_container)
+        assert create_container("gs://made/store", bearer_token=SECRET) is True
+        assert google.authorization == f"Bearer {SECRET}"
 
     @pytest.mark.parametrize(
         ("status", "expected"), [(403, AccessDenied), (401, AccessDenied), (409, AccessDenied), (400, InvalidInput)]

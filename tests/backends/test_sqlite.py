@@ -1,16 +1,511 @@
+"""One SQLite file: the conformance suite, and what is SQLite's own."""
+
+import multiprocessing
+import os
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+
 import pytest
+
+from headstream.backends import sqlite_file
 from headstream.backends.sqlite import SqliteBackend
+from headstream.errors import AccessDenied, CorruptData, InvalidInput, StoreNotFound, UnsupportedFormat
+from headstream.protocol.ops import (
+    ABSENT,
+    ALWAYS,
+    MISSING,
+    NOT_MODIFIED,
+    REFUSED,
+    Found,
+    Get,
+    Matches,
+    NotApplied,
+    Page,
+    Put,
+    Stored,
+    Unknown,
+)
 from headstream.testing.conformance import BackendConformance
+from support.embedded import killed_after, race, until
+
+NAME = "headstream.backends.sqlite.SqliteBackend"
+HEAD = Put("heads/a", b"body", ABSENT)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where the store is."""
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def backend(path):
+    """An empty store."""
+    with closing(SqliteBackend(path)) as backend:
+        yield backend
 
 
 class TestSqlite(BackendConformance):
+    """The whole suite."""
+
     @pytest.fixture
-    def backend(self, tmp_path):
-        with closing(SqliteBackend(tmp_path / "store.db")) as backend:
+    def backend(self, path):
+        """An empty store."""
+        with closing(SqliteBackend(path)) as backend:
             yield backend
 
     @pytest.fixture
-    def another(self, backend, tmp_path):
-        with closing(SqliteBackend(tmp_path / "store.db")) as backend:
-            yield backend
+    def another(self, backend, path):
+        """A second client, with locks and connections of its own."""
+        with closing(SqliteBackend(path)) as another:
+            yield another
+
+
+def database(path):
+    """The file as a foreign program opens it."""
+    return closing(sqlite3.connect(path, isolation_level=None))
+
+
+class Tampered:
+    """A connection on which something happens before one statement."""
+
+    def __init__(self, connection, statement, act):
+        self.connection, self.statement, self.act = connection, statement, act
+
+    @property
+    def in_transaction(self):
+        return self.connection.in_transaction
+
+    def execute(self, statement, *args):
+        if statement == self.statement:
+            self.act()
+        return self.connection.execute(statement, *args)
+
+    def close(self):
+        self.connection.close()
+
+
+def failing(connection, statement, code, name):
+    """A connection on which one statement fails with an error of SQLite, as on a broken disk."""
+
+    def fail():
+        error = sqlite3.OperationalError("it failed")
+        error.sqlite_errorcode, error.sqlite_errorname = code, name
+        raise error
+
+    return Tampered(connection, statement, fail)
+
+
+def commit_together(backend, puts):
+    """Commit from one thread each, so that the writes share a transaction; what each returned or raised."""
+
+    def commit(put):
+        try:
+            return backend.commit((), put)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(puts)) as threads:
+        with backend._lock.held():
+            futures = [threads.submit(commit, put) for put in puts]
+            until(lambda: len(backend._group._queue) == len(puts))
+        return [future.result() for future in futures]
+
+
+# --- which files are a store's ------------------------------------------------------------------------------------
+
+
+def test_a_new_file_says_whose_it_is(backend, path):
+    """The header carries headstream's application id and the format, for ``file`` and for other programs."""
+    backend.close()
+    header = path.read_bytes()[:100]
+    assert header[68:72] == b"hdst"
+    assert header[60:64] == (1).to_bytes(4)
+
+
+def test_what_was_written_is_there_after_reopening(backend, path):
+    """A closed store is one file, beside its lock, and opens with all that was in it."""
+    backend.commit([Put("inbox/1", b"intent", ALWAYS)], HEAD)
+    backend.close()
+    assert sorted(file.name for file in path.parent.iterdir()) == ["store.db", "store.db-lock"]
+    with closing(SqliteBackend(path, create=False)) as again:
+        assert again.list("", "", 10) == Page(("heads/a", "inbox/1"), more=False)
+
+
+def test_an_empty_file_becomes_a_store(path):
+    """A file of no bytes, as ``touch`` or a temporary file makes it, may be filled."""
+    path.touch()
+    with closing(SqliteBackend(path)) as backend:
+        assert isinstance(backend.commit((), HEAD), Stored)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_without_create_a_store_must_be_there(path, exists):
+    """With create=False a missing or empty file is no store, and stays what it is."""
+    if exists:
+        path.touch()
+    with pytest.raises(StoreNotFound, match="headstream init"):
+        SqliteBackend(path, create=False)
+    assert path.exists() == exists
+
+
+def test_the_folder_must_be_there(tmp_path):
+    """A missing folder is not made: the path may be mistyped."""
+    with pytest.raises(StoreNotFound, match="is no folder"):
+        SqliteBackend(tmp_path / "missing" / "store.db")
+    with pytest.raises(InvalidInput, match="is a folder"):
+        SqliteBackend(tmp_path)
+
+
+def test_a_file_of_another_kind_is_refused(path):
+    """A file that is no database is left as it is."""
+    path.write_text("Dear diary, " * 100)
+    with pytest.raises(InvalidInput, match="not a SQLite database"):
+        SqliteBackend(path)
+    assert path.read_text() == "Dear diary, " * 100
+    assert [file.name for file in path.parent.iterdir()] == ["store.db"]
+
+
+@pytest.mark.parametrize(
+    "statement", ["CREATE TABLE objects (a)", "PRAGMA application_id = 7", "PRAGMA user_version = 3"]
+)
+def test_a_database_of_another_application_is_refused(path, statement):
+    """Whatever shows that somebody else uses the database, it is left as it is."""
+    with database(path) as foreign:
+        foreign.execute(statement)
+    before = path.read_bytes()
+    with pytest.raises(InvalidInput, match="another application"):
+        SqliteBackend(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["store.db"]
+
+
+def test_a_newer_format_asks_for_an_upgrade(backend, path):
+    """A file of a later headstream is not touched."""
+    backend.close()
+    with database(path) as foreign:
+        foreign.execute("PRAGMA user_version = 2")
+    with pytest.raises(UnsupportedFormat, match="upgrade"):
+        SqliteBackend(path)
+
+
+def test_awkward_paths_name_the_file_that_they_say(tmp_path, monkeypatch):
+    """Characters that mean something in a URI, and relative paths after a change of the working folder."""
+    monkeypatch.chdir(tmp_path)
+    with closing(SqliteBackend("50% of a?b#c.db")) as backend:
+        monkeypatch.chdir("/")
+        assert isinstance(backend.commit((), HEAD), Stored)
+    assert (tmp_path / "50% of a?b#c.db").exists()
+
+
+def test_a_link_and_its_target_share_one_lock(backend, path):
+    """Whoever comes by a symbolic link queues with the others."""
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    with closing(SqliteBackend(link)) as linked:
+        assert isinstance(linked.commit((), HEAD), Stored)
+    assert not link.with_name("link.db-lock").exists()
+
+
+def test_many_processes_may_create_one_store(path):
+    """Processes that open a new path at the same time all get the same store."""
+    with ThreadPoolExecutor(8) as threads:
+        backends = list(threads.map(lambda _: SqliteBackend(path), range(8)))
+    answers = [backend.commit((), HEAD) for backend in backends]
+    for backend in backends:
+        backend.close()
+    assert answers[1:] == [REFUSED] * 7
+
+
+def in_child(work):
+    """Run ``work`` in a forked child; its exit code."""
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    return child.exitcode
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o555])
+def test_a_folder_that_may_not_be_used_is_access_denied(tmp_path, mode):
+    """Neither looking into a folder nor creating in it is possible without permission, and the error says so."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=mode)
+    is_root = os.geteuid() == 0
+    for parent in [tmp_path, *tmp_path.parents][:3] if is_root else ():
+        parent.chmod(0o711)
+
+    def work():
+        if is_root:
+            os.setuid(65534)
+        with pytest.raises(AccessDenied):
+            SqliteBackend(folder / "store.db")
+
+    try:
+        assert in_child(work) == 0
+    finally:
+        folder.chmod(0o755)
+
+
+# --- faults ------------------------------------------------------------------------------------------------------
+
+
+def test_another_program_delays_a_write_for_a_bounded_time(path, monkeypatch):
+    """A write that SQLite's own lock keeps out is not applied; reads go on; afterwards writes do too."""
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.05)
+    with closing(SqliteBackend(path)) as backend, database(path) as foreign:
+        etag = backend.commit((), HEAD).etag
+        foreign.execute("BEGIN IMMEDIATE")
+        with pytest.raises(NotApplied, match="locked by another program"):
+            backend.commit((), Put("heads/a", b"late", Matches(etag)))
+        with pytest.raises(NotApplied):
+            backend.delete(["heads/a"])
+        assert backend.get(Get("heads/a")) == Found(b"body", etag)
+        foreign.execute("ROLLBACK")
+        assert isinstance(backend.commit((), Put("heads/a", b"later", Matches(etag))), Stored)
+
+
+def test_a_full_disk_applies_nothing(backend):
+    """A commit that does not fit leaves neither head nor prelude, and a smaller one goes through."""
+    backend.commit((), HEAD)
+    backend._writer.execute("PRAGMA max_page_count = 10")
+    large = Put("segments/a/1", b"x" * 100_000, ALWAYS)
+    with pytest.raises(NotApplied, match="full"):
+        backend.commit([large], Put("heads/b", b"", ABSENT))
+    assert backend.get_many([Get("heads/b"), Get("segments/a/1")]) == (MISSING, MISSING)
+    assert isinstance(backend.commit((), Put("heads/b", b"", ABSENT)), Stored)
+
+
+def test_a_full_disk_spares_those_who_fit(backend):
+    """Writes that share a transaction with one that does not fit are stored all the same."""
+    backend.commit((), HEAD)
+    backend._writer.execute("PRAGMA max_page_count = 10")
+    bodies = [b"x", b"x" * 100_000, b"x"]
+    small, large, other = commit_together(
+        backend, [Put(f"heads/{len(body)}-{n}", body, ABSENT) for n, body in enumerate(bodies)]
+    )
+    assert isinstance(small, Stored)
+    assert isinstance(large, NotApplied)
+    assert isinstance(other, Stored)
+
+
+@pytest.mark.parametrize(
+    ("statement", "code", "name", "raised"),
+    [
+        ("BEGIN IMMEDIATE", sqlite3.SQLITE_IOERR, "SQLITE_IOERR", NotApplied),
+        ("COMMIT", sqlite3.SQLITE_IOERR, "SQLITE_IOERR", Unknown),
+        ("COMMIT", sqlite3.SQLITE_FULL, "SQLITE_FULL", NotApplied),
+        ("COMMIT", sqlite3.SQLITE_BUSY, "SQLITE_BUSY", NotApplied),
+        ("BEGIN IMMEDIATE", sqlite3.SQLITE_READONLY, "SQLITE_READONLY", AccessDenied),
+        ("BEGIN IMMEDIATE", sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT", CorruptData),
+    ],
+)
+def test_every_caller_of_a_failed_transaction_hears_of_it(backend, statement, code, name, raised):
+    """Each gets an error of its own that says whether its write may count, and the next transaction works."""
+    backend.commit((), HEAD)
+    working = backend._writer
+    backend._writer = failing(working, statement, code, name)
+    errors = commit_together(backend, [Put(f"heads/{number}", b"", ABSENT) for number in range(3)])
+    assert [type(error) for error in errors] == [raised] * 3
+    assert len({id(error) for error in errors}) == 3
+    backend._writer = working
+    assert isinstance(backend.commit((), Put("heads/0", b"", ABSENT)), Stored)
+
+
+def test_a_connection_that_cannot_roll_back_is_replaced(backend):
+    """When SQLite cannot even undo, the connection is given up: the next write has a new one."""
+    backend.commit((), HEAD)
+    backend._writer = failing(backend._writer, "ROLLBACK", sqlite3.SQLITE_IOERR, "SQLITE_IOERR")
+    with pytest.raises(NotApplied, match="prelude"):
+        backend.commit([Put("heads/a", b"again", ABSENT)], Put("heads/b", b"", ABSENT))
+    assert isinstance(backend.commit((), Put("heads/b", b"", ABSENT)), Stored)
+
+
+def test_a_damaged_file_is_named(backend, path):
+    """Garbage in the file is CorruptData with the file's name and, for a read, the key."""
+    backend.commit([Put(f"inbox/{number}", b"x" * 3000, ALWAYS) for number in range(50)], HEAD)
+    backend.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
+    with closing(SqliteBackend(path)) as damaged:
+        with pytest.raises(CorruptData, match=r"store\.db is damaged") as caught:
+            damaged.get(Get("heads/a"))
+        assert caught.value.key == "heads/a"
+        with pytest.raises(CorruptData):
+            damaged.list("", "", 10)
+        with pytest.raises(CorruptData):
+            damaged.commit((), Put("heads/b", b"", ABSENT))
+
+
+def test_a_file_that_is_gone_is_said_to_be(backend, path):
+    """A store that somebody removed is StoreNotFound for who opens it anew."""
+    path.unlink()
+    with pytest.raises(StoreNotFound, match="does not exist"):
+        backend.get(Get("heads/a"))
+
+
+# --- threads and processes ---------------------------------------------------------------------------------------
+
+
+def test_writes_of_several_threads_share_a_flush(backend):
+    """Commits that wait at the same time are one transaction; each has its own answer."""
+    etag = backend.commit((), HEAD).etag
+    statements = []
+    backend._writer.set_trace_callback(statements.append)
+    puts = [Put(f"heads/{number}", b"", ABSENT) for number in range(6)]
+    answers = commit_together(backend, [*puts, HEAD, Put("heads/a", b"new", Matches(etag))])
+    assert statements.count("COMMIT") <= 2  # whoever led before the others were there had one of its own
+    assert [isinstance(answer, Stored) for answer in answers] == [True] * 6 + [False, True]
+    assert answers[6] == REFUSED
+
+
+def test_one_bad_write_spoils_no_other(backend):
+    """A member of a group that fails in a way nobody foresaw gets its error alone; the others are stored."""
+    puts = [Put("heads/0", b"", ABSENT), Put("heads/1", object(), ABSENT), Put("heads/2", b"", ABSENT)]
+    first, bad, last = commit_together(backend, puts)
+    assert isinstance(first, Stored)
+    assert isinstance(bad, sqlite3.Error)
+    assert isinstance(last, Stored)
+    assert backend.list("", "", 9).keys == ("heads/0", "heads/2")
+
+
+def test_an_object_of_the_prelude_that_exists_undoes_the_commit(backend):
+    """A prelude whose condition fails is not applied, with the head."""
+    backend.commit((), HEAD)
+    with pytest.raises(NotApplied, match="heads/a"):
+        backend.commit([Put("inbox/1", b"", ALWAYS), HEAD], Put("heads/b", b"", ABSENT))
+    assert backend.list("", "", 9).keys == ("heads/a",)
+
+
+def test_a_body_is_not_read_when_it_is_not_modified(backend, path):
+    """An etag that matches is answered from the object's first page: the others may be unreadable."""
+    etag = backend.commit((), Put("heads/a", b"x" * 100_000, ABSENT)).etag
+    backend.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 4 * 4096] + b"\xa5" * (len(whole) - 4 * 4096))
+    with closing(SqliteBackend(path)) as damaged:
+        assert damaged.get(Get("heads/a", if_none_match=etag)) == NOT_MODIFIED
+        with pytest.raises(CorruptData):
+            damaged.get(Get("heads/a"))
+
+
+def test_readers_that_nobody_uses_are_few(backend):
+    """However many threads have read at one moment, a bounded number of connections stays open."""
+    taken = [backend._readers.take() for _ in range(40)]
+    for connection in taken:
+        backend._readers.give(connection)
+    assert len(backend._readers._idle) == sqlite_file.IDLE_READERS
+
+
+def test_a_closed_store_says_so(backend):
+    """Every call after close is InvalidInput; closing again is not."""
+    backend.commit((), HEAD)
+    busy = backend._readers.take()
+    backend.close()
+    backend.close()
+    backend._readers.give(busy)
+    for call in (
+        lambda: backend.get(Get("heads/a")),
+        lambda: backend.get_many([Get("heads/a")]),
+        lambda: backend.list("", "", 1),
+        lambda: backend.commit((), HEAD),
+        lambda: backend.delete(["heads/a"]),
+    ):
+        with pytest.raises(InvalidInput, match="closed"):
+            call()
+
+
+def test_closing_waits_for_the_write_in_progress(backend):
+    """A commit that has begun ends well, and only then is the file closed."""
+    backend.commit((), HEAD)
+    begun, proceed = threading.Event(), threading.Event()
+    backend._writer = Tampered(backend._writer, "COMMIT", lambda: (begun.set(), proceed.wait()))
+    with ThreadPoolExecutor(2) as threads:
+        commit = threads.submit(backend.commit, (), Put("heads/b", b"", ABSENT))
+        begun.wait()
+        close = threads.submit(backend.close)
+        until(lambda: backend._readers._closed)
+        assert not close.done()
+        proceed.set()
+        assert isinstance(commit.result(), Stored)
+        close.result()
+
+
+def test_a_forked_child_has_connections_of_its_own(backend):
+    """Parent and child go on with the same object: both write, both see it."""
+    etag = backend.commit((), HEAD).etag
+    backend.get(Get("heads/a"))
+
+    def work():
+        assert backend._writer is None
+        assert backend.get(Get("heads/a")).body == b"body"
+        assert isinstance(backend.commit((), Put("heads/a", b"child", Matches(etag))), Stored)
+        assert isinstance(backend.commit((), Put("heads/child", b"", ABSENT)), Stored)
+        backend.close()
+
+    assert in_child(work) == 0
+    assert backend.commit((), Put("heads/a", b"parent", Matches(etag))) == REFUSED
+    assert backend.get(Get("heads/a")).body == b"child"
+    assert isinstance(backend.commit((), Put("heads/parent", b"", ABSENT)), Stored)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_fork_amid_a_write_harms_neither(backend):
+    """A child forked while another thread holds all locks can write as soon as that thread is done."""
+    backend.commit((), HEAD)
+    child = multiprocessing.get_context("fork").Process(
+        target=backend.commit, args=((), Put("heads/child", b"", ABSENT))
+    )
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        with backend._lock.held():
+            held.set()
+            release.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child.start()
+    release.set()
+    holder.join()
+    child.join()
+    assert child.exitcode == 0
+    assert backend.list("heads/child", "", 1).keys == ("heads/child",)
+
+
+def test_counting_processes_lose_nothing(backend, path):
+    """Eight threads in each of three processes add to one counter: it ends at the number of swaps that were stored."""
+    backend.commit((), Put("heads/counter", b"0 nobody", ABSENT))
+    results = race(NAME, path, processes=3, threads=8, seconds=1)
+    assert int(backend.get(Get("heads/counter")).body.split()[0]) == sum(wins for wins, _ in results) > 0
+
+
+def test_no_process_is_starved(backend, path):
+    """Four processes at one key for two seconds: each gets a share, and nobody waits for half of the time."""
+    backend.commit((), Put("heads/counter", b"0 nobody", ABSENT))
+    results = race(NAME, path, processes=4, threads=1, seconds=2)
+    total = sum(wins for wins, _ in results)
+    assert all(wins > total / 100 for wins, _ in results), results
+    assert max(wait for _, wait in results) < 1, results
+
+
+def test_a_killed_process_loses_no_answered_commit(path):
+    """Killed wherever it is, a process leaves each answered commit whole, and of the next one all or nothing."""
+    for answers in (1, 7, 40, 3, 120, 60):
+        last = killed_after(answers, NAME, path)
+        with closing(SqliteBackend(path)) as backend:
+            found = backend.get(Get("heads/h"))
+            number = int(found.body.split()[0])
+            assert last <= number <= last + 1
+            assert found.body == b"%d " % number * 1500
+            keys = backend.list("inbox/", "", 1000).keys
+            assert keys == tuple(f"inbox/{n:08}" for n in range(1, number + 1))
+            for n, intent in enumerate(backend.get_many([Get(key) for key in keys]), 1):
+                assert intent.body == b"%d " % n * 1500
+
+
+def test_repr_names_the_file(backend, path):
+    """A repr says which store it is."""
+    assert repr(backend) == f"SqliteBackend({str(path)!r})"

@@ -25,7 +25,7 @@ from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from headstream import limits
 from headstream.backends.durable import DurableFolder, make_durably
@@ -52,6 +52,8 @@ from headstream.protocol.ops import (
 TEMPORARY: Final = ".headstream/tmp"
 LOCKS: Final = ".headstream/locks"
 STRIPES: Final = 64
+
+Paths: TypeAlias = list[str]
 
 _HARMLESS: Final = {
     errno.EACCES,
@@ -177,15 +179,16 @@ class FilesBackend:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove the objects that are there. Folders stay: another process may be about to use them."""
-        by_lock: defaultdict[FileLock, list[str]] = defaultdict(list)
+        paths = tuple(map(path_of, keys))
+        by_lock: defaultdict[FileLock, Paths] = defaultdict(list)
         with self._using():
-            for path in map(path_of, keys):
+            for path in paths:
                 by_lock[self._lock_of(path)].append(path)
-            for lock, paths in by_lock.items():
+            for lock, locked in by_lock.items():
                 with lock.held():
-                    for path in paths:
+                    for path in locked:
                         self._disk.remove(path)
-            for folder in _folders(path for paths in by_lock.values() for path in paths):
+            for folder in _folders(paths):
                 with suppress(FileNotFoundError, NotADirectoryError):
                     self._disk.flush(folder)
 

@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import count
+from typing import Final
 
 from headstream import limits
 from headstream.backends.base import metadata_of
@@ -24,6 +25,9 @@ from headstream.protocol.ops import (
     Stored,
 )
 
+_ETAGS: Final = count(1)
+"""Of all memory in this process: a head of one store must not look like one of another."""
+
 
 class MemoryBackend:
     """A :class:`~headstream.backends.base.Backend` in this process's memory. Gone when it is."""
@@ -34,7 +38,6 @@ class MemoryBackend:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[str, Found] = {}
-        self._etags = count(1)
 
     def __repr__(self) -> str:
         return f"MemoryBackend({len(self._objects)} objects)"
@@ -82,6 +85,6 @@ class MemoryBackend:
         return found is None or not isinstance(put.when, Absent)
 
     def _store(self, put: Put) -> str:
-        etag = str(next(self._etags))
+        etag = str(next(_ETAGS))
         self._objects[put.key] = Found(put.body, etag, metadata_of(put.about) if put.about else None)
         return etag

@@ -142,13 +142,15 @@ class SqliteFile:
         return empty
 
     def _is_empty(self, connection: sqlite3.Connection) -> bool:
+        connection.execute("BEGIN")  # one snapshot: another process may be creating the store just now
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        connection.execute("ROLLBACK")
         if application == APPLICATION_ID:
             if version > FORMAT:
                 raise UnsupportedFormat(f"{self.path} has format {version}, this headstream knows {FORMAT}: upgrade it")
             return False
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if application or version or tables:
             raise InvalidInput(f"{self.path} is the database of another application: name another file")
         return True

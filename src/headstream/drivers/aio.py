@@ -48,6 +48,7 @@ class Awaited:
 
     def __init__(self, backend: AsyncBackend) -> None:
         self.backend = backend
+        self.default_tail = backend.default_tail
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen``. When the waiter is cancelled, the request in flight may or may not take effect."""
@@ -63,6 +64,7 @@ class Threaded:
 
     def __init__(self, backend: Backend, threads: int = limits.THREADS) -> None:
         self.backend = backend
+        self.default_tail = backend.default_tail
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headstream")
 
     async def run(self, gen: Gen[T]) -> T:

@@ -35,6 +35,8 @@ def run(gen: Gen[T], backend: Backend) -> T:
                 answer = _EXECUTE[type(op)](backend, op)
             except (*FAULTS, HeadstreamError) as error:
                 op = gen.throw(error)
+            except StopIteration as error:  # else it would pass for the end of the step, as PEP 479 explains
+                raise RuntimeError("a backend raised StopIteration") from error
             else:
                 op = gen.send(answer)
     except StopIteration as stop:
