@@ -189,7 +189,7 @@ def blocking_backend(location: Location, *, create: bool, options: dict[str, Any
     try:
         return _opened(location, create, options)
     except FAULTS as fault:
-        raise Unavailable("the storage cannot be opened: try again later") from fault
+        raise Unavailable(f"the storage cannot be opened: {fault}: try again later") from fault
 
 
 def _opened(location: Location, create: bool, options: dict[str, Any]) -> Backend:

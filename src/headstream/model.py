@@ -122,6 +122,9 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False):
     def __eq__(self, other: object) -> bool:
         return self._identity() == other._identity() if isinstance(other, RecordedEvent) else NotImplemented
 
+    def __ne__(self, other: object) -> bool:  # a Struct has one of its own, which does not ask __eq__
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.stream, self.version, self.changeset))
 
@@ -160,6 +163,9 @@ class Head(msgspec.Struct, frozen=True, eq=False):
 
     def __eq__(self, other: object) -> bool:
         return self._identity() == other._identity() if isinstance(other, Head) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:  # a Struct has one of its own, which does not ask __eq__
+        return not self == other
 
     def __hash__(self) -> int:
         return hash(self._identity())

@@ -21,6 +21,9 @@ class Watched(MemoryBackend):
         """What the next requests raise; ``None`` lets one through."""
         self.closed = 0
 
+    def __repr__(self) -> str:
+        return "Watched()"
+
     def take(self) -> list[str]:
         """The requests since the last time."""
         requests, self.requests = self.requests, []

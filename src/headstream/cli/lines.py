@@ -1,0 +1,106 @@
+"""Events as JSON Lines: what ``read --json`` writes and ``append --from`` takes."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from typing import IO, Any, Final
+
+import msgspec
+
+from headstream import limits
+from headstream.errors import InvalidInput
+from headstream.model import Event, RecordedEvent, check_writable
+
+MAX_LINE: Final = 4 * limits.MAX_CHANGESET
+"""Bytes: an event of the largest size in Base64, or with most of its characters escaped."""
+
+
+class Line(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An event on a line. How it was recorded (``version``, ``recorded_at``, ``changeset_id``) is for readers: an append ignores it."""
+
+    stream: str | None = None
+    version: int | None = None
+    type: str
+    data: Any = msgspec.UNSET
+    data_base64: str | None = None
+    """Data that is bytes."""
+    metadata: dict[str, Any] | None = None
+    id: str | None = None
+    recorded_at: str | None = None
+    changeset_id: str | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(Line)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An event to be appended, from line ``number`` (1, 2, 3 …) of a file."""
+
+    number: int
+    stream: str
+    event: Event
+    size: int
+    """Bytes of the line."""
+    end: int
+    """Bytes of the file up to the end of the line."""
+
+
+def line_of(event: RecordedEvent) -> Line:
+    """A recorded event as a line."""
+    line = Line(
+        stream=event.stream,
+        version=event.version,
+        type=event.type,
+        metadata=event.metadata or None,
+        id=event.id,
+        recorded_at=event.recorded_at.isoformat().replace("+00:00", "Z"),
+        changeset_id=str(event.changeset_id),
+    )
+    if isinstance(event.payload, bytes):
+        line.data_base64 = b64encode(event.payload).decode()
+    elif event.payload is not None:
+        line.data = event.data
+    return line
+
+
+def entries(file: IO[bytes], stream: str | None, skip: int) -> Iterator[Entry]:
+    """The events of a file, without its first ``skip`` lines. All go to ``stream`` if it is given, whatever the lines say.
+
+    Raises :class:`InvalidInput`, whose message begins with the number of the line.
+    """
+    number = end = 0
+    while text := file.readline(MAX_LINE + 1):
+        number += 1
+        end += len(text)
+        if number > skip and not text.isspace():
+            try:
+                yield _entry(number, end, text, stream)
+            except InvalidInput as error:
+                raise InvalidInput(f"line {number}: {error.message}", **error.details) from None
+
+
+def _entry(number: int, end: int, text: bytes, stream: str | None) -> Entry:
+    if len(text) > MAX_LINE:
+        raise InvalidInput(f"it is longer than {MAX_LINE} bytes")
+    try:
+        line = _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"it is no event: {error}") from None
+    target = stream if stream is not None else line.stream
+    if target is None:
+        raise InvalidInput("it names no stream: give STREAM, or a stream on every line")
+    check_writable(target)
+    event = Event(line.type, _data(line), line.metadata or {}, line.id)
+    return Entry(number, target, event, len(text), end)
+
+
+def _data(line: Line) -> Any:
+    if line.data_base64 is None:
+        return None if line.data is msgspec.UNSET else line.data
+    if line.data is not msgspec.UNSET:
+        raise InvalidInput("it has both data and data_base64")
+    try:
+        return b64decode(line.data_base64, validate=True)
+    except ValueError as error:
+        raise InvalidInput(f"its data_base64 is not Base64: {error}") from None

@@ -1,0 +1,118 @@
+"""``headstream read``: the events of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import rich_click as click
+from rich.text import Text
+
+from headstream.cli.common import (
+    VERSION,
+    Command,
+    json_option,
+    open_store,
+    options_option,
+    stream_argument,
+    url_argument,
+)
+from headstream.cli.lines import line_of
+from headstream.cli.output import Terminal, count, moment, printable, value, write_json
+from headstream.client import Reading
+from headstream.model import RecordedEvent
+
+_SAMPLE = 100
+"""Events that decide how wide the column of types is."""
+_WIDEST_TYPE = 28
+
+EXAMPLES = (
+    ("A whole stream", "headstream read shop.db order-1"),
+    ("Its newest three events, newest first", "headstream read shop.db order-1 --backwards --limit 3"),
+    ("Events 101 to 200", "headstream read shop.db order-1 --after 100 --before 201"),
+    ("A copy in another store", "headstream read shop.db order-1 --json | headstream append copy.db --from -"),
+)
+
+
+@click.command("read", cls=Command, examples=EXAMPLES)
+@url_argument
+@stream_argument
+@click.option("--after", type=VERSION, default=0, metavar="N", help="Only events after version N.")
+@click.option("--before", type=VERSION, metavar="N", help="Only events before version N.")
+@click.option("--limit", type=VERSION, metavar="N", help="At most N events: the first, or the last if backwards.")
+@click.option("--backwards", is_flag=True, help="Newest first.")
+@options_option
+@json_option
+def read(
+    *,
+    url: str,
+    stream: str,
+    after: int,
+    before: int | None,
+    limit: int | None,
+    backwards: bool,
+    options: Sequence[tuple[str, Any]],
+    as_json: bool,
+) -> None:
+    """Show the events of a stream.
+
+    On a terminal the data is cut to the width; elsewhere it is shown whole. With --json each line is an event in the form that
+    `headstream append --from` takes.
+    """
+    with open_store(url, options) as store:
+        reading = store.read(stream, after=after, before=before, limit=limit, backwards=backwards)
+        if as_json:
+            write_json(map(line_of, reading))
+        else:
+            show(Terminal(), reading)
+
+
+def show(terminal: Terminal, reading: Reading) -> None:
+    """The events as rows of a table, printed as they come."""
+    head = reading.head()
+    if not head.exists:
+        click.echo(f"the stream {head.stream!r} has no events", err=True)
+        return
+    events = iter(reading)
+    sample = list(islice(events, _SAMPLE))
+    number_width = max(len("version"), len(count(head.version)))
+    type_width = max([len("type"), *(len(printable(event.type)) for event in sample)])
+    rows = Rows(terminal, number_width, min(type_width, _WIDEST_TYPE))
+    rows.title()
+    for event in chain(sample, events):
+        rows.add(event)
+
+
+class Rows:
+    """A table of events whose columns have fixed widths, so that no row has to wait for another."""
+
+    def __init__(self, terminal: Terminal, number_width: int, type_width: int) -> None:
+        self._terminal = terminal
+        self._number_width = number_width
+        self._type_width = type_width
+
+    def title(self) -> None:
+        """The names of the columns."""
+        self._terminal.show(
+            (f"{'version':>{self._number_width}}  {'time (UTC)':<19}  {'type':<{self._type_width}}  data", "quiet")
+        )
+
+    def add(self, event: RecordedEvent) -> None:
+        """One event."""
+        self._terminal.show(
+            (f"{event.version:>{self._number_width},}", "number"),
+            "  ",
+            (moment(event.recorded_at), "time"),
+            "  ",
+            (f"{printable(event.type):<{self._type_width}}", "type"),
+            "  ",
+            *self._details(event),
+        )
+
+    def _details(self, event: RecordedEvent) -> Iterator[Text | tuple[str, str]]:
+        yield self._terminal.value(event.data)
+        if event.metadata_json is not None:
+            yield (f"  metadata {value(event.metadata)}", "quiet")
+        if event.id is not None:
+            yield (f"  id {printable(event.id)}", "quiet")

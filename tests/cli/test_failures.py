@@ -1,0 +1,146 @@
+"""Errors, exit codes, options: what all commands have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import headstream
+from headstream import EventStore
+from headstream.cli import common
+from headstream.cli.app import program
+from headstream.cli.failures import ExitCode, code_of
+from headstream.errors import (
+    AccessDenied,
+    CorruptData,
+    HeadstreamError,
+    InvalidInput,
+    OutcomeUnknown,
+    StoreNotFound,
+    Unavailable,
+    UnsuitableBackend,
+    UnsupportedFormat,
+    WrongExpectedVersion,
+)
+from support.commands import Commands
+
+ERRORS = [
+    (InvalidInput("m"), 2),
+    (WrongExpectedVersion("m"), 3),
+    (OutcomeUnknown("m"), 4),
+    (Unavailable("m"), 5),
+    (StoreNotFound("m"), 6),
+    (AccessDenied("m"), 6),
+    (CorruptData("m"), 7),
+    (UnsupportedFormat("m"), 7),
+    (UnsuitableBackend("m"), 8),
+]
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let every connection raise ``error``."""
+
+    def connect(*_args: Any, **_kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(common, "connect", connect)
+
+
+@pytest.mark.parametrize(("error", "code"), ERRORS)
+def test_every_error_has_its_exit_code_and_one_line(
+    cli: Commands, monkeypatch: pytest.MonkeyPatch, error: HeadstreamError, code: int
+) -> None:
+    """On stderr; stdout stays empty."""
+    fail(monkeypatch, error)
+    assert cli.error("streams", "shop.db", code=code) == str(error)
+    assert cli("streams", "shop.db", code=code).stdout == ""
+
+
+def test_no_error_of_the_library_is_without_an_exit_code() -> None:
+    """A new one must be given a code."""
+    kinds = HeadstreamError.__subclasses__()
+    assert {type(error) for error, _ in ERRORS} == set(kinds)
+    assert all(code_of(kind("m")) not in {ExitCode.DONE, ExitCode.BUG} for kind in kinds)
+
+
+def test_a_message_stays_on_its_line(cli: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control characters in it are shown, not obeyed."""
+    fail(monkeypatch, InvalidInput("a\nb\x1b[31m"))
+    assert cli.error("streams", "shop.db", code=2) == r"a\nb\x1b[31m"
+
+
+def test_ctrl_c_is_quiet(cli: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """130, as shells have it, and not a word."""
+    fail(monkeypatch, KeyboardInterrupt())
+    shown = cli("streams", "shop.db", code=130)
+    assert shown.output == ""
+
+
+def test_a_bug_has_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody expects is not hidden."""
+    fail(monkeypatch, ZeroDivisionError())
+    result = CliRunner().invoke(program, ["streams", "shop.db"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_a_file_that_is_no_store_is_refused(cli: Commands, tmp_path: Any) -> None:
+    """In the words of the library."""
+    (tmp_path / "text.db").write_text("not a database" * 100)
+    assert "not a SQLite database" in cli.error("streams", tmp_path / "text.db", code=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a=b", "b"), ("a=", ""), ("a=b=c", "b=c"), ("a=007", "007"), ('a={"x": [1]}', {"x": [1]}), ("a=true", "true")],
+)
+def test_options_reach_the_storage_client(
+    cli: Commands, monkeypatch: pytest.MonkeyPatch, text: str, value: object
+) -> None:
+    """As text, or as an object if they are in braces; more than once."""
+    given: dict[str, Any] = {}
+
+    def connect(url: str, **options: Any) -> Any:
+        given.update(options, url=url)
+        return headstream.connect("memory://")
+
+    monkeypatch.setattr(common, "connect", connect)
+    cli("streams", "s3://bucket", "--option", text, "--option", "c=d")
+    assert given == {"url": "s3://bucket", "create": False, "a": value, "c": "d"}
+
+
+@pytest.mark.parametrize("text", ["secret", "=secret", 'a={"secret"', "create=secret", "url=secret", "feed=secret"])
+def test_the_value_of_an_option_is_never_shown(cli: Commands, text: str) -> None:
+    """Not even when it is wrong."""
+    shown = cli("streams", "s3://bucket", "--option", text, code=2)
+    assert "secret" not in shown.output
+    assert "--option" in shown.stderr
+
+
+def test_a_refused_option_of_a_client_is_named_without_its_value(cli: Commands) -> None:
+    """By the library too."""
+    assert "secret" not in cli.error("streams", "s3://bucket", "--option", "foo=secret", code=2)
+    assert "secret" not in cli.error("streams", "shop.db", "--option", "foo=secret", code=2)
+
+
+def test_the_version_is_that_of_the_package(cli: Commands) -> None:
+    """In the form that scripts can take apart."""
+    assert cli("--version").stdout == f"headstream {headstream.__version__}\n"
+
+
+def test_commands_are_listed_in_the_order_of_learning(cli: Commands) -> None:
+    """Not in that of the alphabet."""
+    shown = cli("--help").stdout
+    places = [shown.index(f"│ {name} ") for name in ("demo", "init", "append", "read", "streams", "head")]
+    assert places == sorted(places)
+
+
+def test_a_stream_that_vanishes_while_it_is_listed_is_left_out(
+    cli: Commands, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long list asks for each head after its name was listed."""
+    cli("append", shop, "s", "T")
+    monkeypatch.setattr(EventStore, "head", lambda *_args: None)
+    assert cli.json("streams", shop, "--long") == []
+    assert len(cli("streams", shop, "--long").stdout.splitlines()) == 1
