@@ -180,20 +180,28 @@ class Reading(Iterator[RecordedEvent]):
         """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
         return head_of(self._begin().known)
 
+    def __iter__(self) -> Iterator[RecordedEvent]:  # noqa: PYI034 - a generator costs less than a call for each event
+        yield from self._events
+        while self._turn_page():
+            yield from self._events
+
     def __next__(self) -> RecordedEvent:
         for event in self._events:
             return event
-        return self._next_page()
+        if self._turn_page():
+            return next(self._events)
+        raise StopIteration
 
     def _begin(self) -> Cursor:
         if self._begun is None:
             self._begun = self._rest = self._store._run(self._start())  # noqa: SLF001 - one class in two parts
         return self._begun
 
-    def _next_page(self) -> RecordedEvent:
+    def _turn_page(self) -> bool:
+        """Fetch the next events; false if there are none."""
         rest = self._rest or self._begin()
         if rest.exhausted:
-            raise StopIteration
+            return False
         events, self._rest = self._store._run(self._store._session.step(rest))  # noqa: SLF001
         self._events = iter(events)
-        return next(self._events)
+        return True

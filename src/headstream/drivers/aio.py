@@ -12,7 +12,7 @@ from headstream import limits
 from headstream.backends.base import AsyncBackend, Backend
 from headstream.drivers import sync
 from headstream.drivers.ids import stamp
-from headstream.errors import HeadstreamError
+from headstream.errors import HeadstreamError, InvalidInput
 from headstream.protocol.ops import FAULTS, Commit, Delete, Gen, Get, GetMany, List, Op, Pause, Stamp
 
 T = TypeVar("T")
@@ -66,13 +66,17 @@ class Threaded:
         self.backend = backend
         self.default_tail = backend.default_tail
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headstream")
+        self._closed = False
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen`` in a thread. Cancelling the waiter does not stop it: what was begun is finished."""
+        if self._closed:
+            raise InvalidInput("the store is closed: connect again")
         return await asyncio.get_running_loop().run_in_executor(self._pool, sync.run, gen, self.backend)
 
     async def close(self) -> None:
-        """Wait for the steps that run, then close the backend."""
+        """Wait for the steps that run, then close the backend. Idempotent."""
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(None, self._shut)
 
     def _shut(self) -> None:

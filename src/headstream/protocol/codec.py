@@ -65,7 +65,12 @@ _unpack_any: Final = msgspec.msgpack.Decoder(list[Any]).decode
 # --- envelopes ---------------------------------------------------------------------------------------------------
 
 
-def seal(kind: str, fields: msgspec.Struct, *rest: object) -> bytes:
+def pack(value: object) -> msgspec.Raw:
+    """A value as MessagePack, to be put into a larger one as it is."""
+    return msgspec.Raw(_pack(value))
+
+
+def seal(kind: str, fields: msgspec.Struct | tuple[object, ...], *rest: object) -> bytes:
     """The body of an object of ``kind``."""
     packed = _pack(fields)
     return _pack((FORMAT, kind, _checksum(packed, rest), packed, *rest))

@@ -53,6 +53,32 @@ class Fields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     """Room for what format 1 reserves and this code does not know. A reader must understand all of it, or refuse."""
 
 
+class Packed(msgspec.Struct, frozen=True, eq=False):
+    """References, and how they are stored: most appends change none of them, and there may be hundreds.
+
+    It is remembered, not known: it says nothing of its own, and so no two are different.
+    """
+
+    levels: list[list[Ref]]
+    raw: msgspec.Raw
+
+    @classmethod
+    def of(cls, levels: list[list[Ref]], remembered: Packed | None = None) -> Packed:
+        """The references packed, unless that is what is ``remembered``."""
+        if remembered is not None and remembered.levels is levels:
+            return remembered
+        return cls(levels, codec.pack(levels))
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, Packed)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return 0
+
+
 class State(msgspec.Struct, frozen=True):
     """A head in memory: what is stored, and the tail."""
 
@@ -60,6 +86,8 @@ class State(msgspec.Struct, frozen=True):
     tail: tuple[bytes, ...] = ()
     tail_size: int = 0
     """Bytes of the frames in the tail."""
+    packed: Packed | None = None
+    """The references as they are stored, if that is remembered."""
 
     @property
     def stream(self) -> str:
@@ -142,7 +170,19 @@ def _inconsistency(fields: Fields, frames: int) -> str | None:
 
 def encode(state: State) -> bytes:
     """The body of the head object."""
-    return codec.seal("head", state.fields, state.tail)
+    fields = state.fields
+    stored = (
+        fields.stream,
+        fields.version,
+        fields.changeset_id,
+        fields.parent_id,
+        fields.digest,
+        fields.fence,
+        fields.sealed,
+        Packed.of(fields.levels, state.packed).raw,
+        fields.extensions,
+    )
+    return codec.seal("head", stored, state.tail)
 
 
 def put(state: State, etag: str | None) -> Put:
@@ -178,7 +218,7 @@ def follow(state: State, change: Change, settings: Settings) -> tuple[State, tup
         levels, pages = _refer(old.stream, levels, ref, change.id, settings.fan_out)
         sealed, puts = end, (segment, *pages)
     fields = Fields(old.stream, version, change.id, old.changeset_id, digest, old.fence, sealed, levels, old.extensions)
-    return State(fields, tail, size), puts
+    return State(fields, tail, size, Packed.of(levels, state.packed)), puts
 
 
 def _seal(old: Fields, frames: tuple[bytes, ...], end: Sealed, attempt: bytes) -> tuple[Ref, Put]:
@@ -224,7 +264,7 @@ def _refer(
 def fenced(state: State) -> State:
     """The same stream with its fence moved: every write that knows the old etag now fails."""
     fields = msgspec.structs.replace(state.fields, fence=state.fields.fence + 1)
-    return State(fields, state.tail, state.tail_size)
+    return State(fields, state.tail, state.tail_size, state.packed)
 
 
 class Span(msgspec.Struct, frozen=True):
