@@ -15,6 +15,7 @@ from headstream import limits
 from headstream.errors import CorruptData, InvalidInput
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_from_json: Final = msgspec.json.Decoder().decode
 _NO_METADATA: Final[Mapping[str, Any]] = {}
 
 
@@ -86,16 +87,25 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False):
     @property
     def data(self) -> Any:
         """What was appended: JSON as dictionaries, lists, strings, numbers, booleans and ``None``; bytes as bytes."""
-        if self._data is msgspec.UNSET:
-            payload = self.payload
-            force_setattr(self, "_data", self._decode(payload) if isinstance(payload, str) else payload)
-        return self._data
+        data = self._data
+        if data is msgspec.UNSET:
+            data = self.payload
+            if type(data) is str:
+                try:
+                    data = _from_json(data)
+                except (msgspec.DecodeError, RecursionError) as error:
+                    raise self._damaged(error) from None
+            force_setattr(self, "_data", data)
+        return data
 
     @property
     def metadata(self) -> dict[str, Any]:
         """The metadata that was appended; an empty dictionary when there was none."""
         if self._metadata is msgspec.UNSET:
-            force_setattr(self, "_metadata", {} if self.metadata_json is None else self._decode(self.metadata_json))
+            try:
+                force_setattr(self, "_metadata", {} if self.metadata_json is None else _from_json(self.metadata_json))
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise self._damaged(error) from None
         return self._metadata  # type: ignore[no-any-return]  # decoded from a JSON object
 
     @property
@@ -108,13 +118,8 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False):
         """When it was appended, by the writer's clock, in UTC."""
         return _EPOCH + timedelta(microseconds=self.micros)
 
-    def _decode(self, text: str) -> Any:
-        try:
-            return msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            raise CorruptData(
-                f"event {self.version} of stream {self.stream!r} holds text that is not JSON: {error}"
-            ) from None
+    def _damaged(self, error: Exception) -> CorruptData:
+        return CorruptData(f"event {self.version} of stream {self.stream!r} holds text that is not JSON: {error}")
 
     def _identity(self) -> tuple[object, ...]:
         return (self.stream, self.version, self.type, self.payload, self.metadata_json, self.id, self.changeset)

@@ -106,8 +106,8 @@ class State(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """About how many bytes this takes in memory."""
-        return self.tail_size + 400 + 100 * sum(map(len, self.fields.levels))
+        """About how many bytes this takes in memory: measured, with what each object costs besides its content."""
+        return 450 + self.tail_size + 41 * len(self.tail) + 150 * sum(map(len, self.fields.levels))
 
 
 class Known(msgspec.Struct, frozen=True):
