@@ -5,6 +5,7 @@ How each promise of :mod:`headstream.backends.base` is kept, and what of SQLite 
 * A commit is part of one transaction with ``synchronous=FULL``: SQLite flushes its log before COMMIT returns, and only then do
   other connections see it. Threads that commit at the same time share a transaction, and so a flush (:mod:`.grouping`).
 * A head's condition is part of the statement that writes it, in a transaction begun with ``BEGIN IMMEDIATE``.
+* Intents have a table of their own (:data:`.sqlite_file.SCHEMA`); nothing but the statements below knows that there are two.
 * An etag is a random number of 63 bits, new with every write; a random one needs no counter that writers would share.
 * Writers of several processes queue at a file lock before they begin, where the system is fair; SQLite's own waiting polls, and
   was measured to starve a process for seconds. SQLite's locks still guard the file against other programs.
@@ -30,6 +31,7 @@ from headstream.backends.filelock import FileLock
 from headstream.backends.grouping import Group, Job
 from headstream.backends.sqlite_file import Readers, SqliteFile
 from headstream.errors import InvalidInput
+from headstream.protocol.keys import INBOX
 from headstream.protocol.ops import (
     MISSING,
     NOT_MODIFIED,
@@ -51,17 +53,26 @@ GROUP: Final = 128
 DELETES: Final = 500
 """Keys that one transaction removes, so that a long delete lets other writers in between."""
 
-_PUT_ABSENT: Final = "INSERT INTO objects (etag, body, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-_PUT_ALWAYS: Final = (
-    "INSERT INTO objects (etag, body, key) VALUES (?, ?, ?)"
-    " ON CONFLICT (key) DO UPDATE SET etag = excluded.etag, body = excluded.body"
+
+class _Statements:
+    """What is said to one table; each is prepared once a connection."""
+
+    def __init__(self, table: str) -> None:
+        insert = f"INSERT INTO {table} (etag, body, key) VALUES (?, ?, ?)"  # noqa: S608 - names of our own tables
+        self.put_absent = f"{insert} ON CONFLICT DO NOTHING"
+        self.put_always = f"{insert} ON CONFLICT (key) DO UPDATE SET etag = excluded.etag, body = excluded.body"
+        self.put_matching = f"UPDATE {table} SET etag = ?, body = ? WHERE key = ? AND etag = ?"  # noqa: S608
+        self.get = f"SELECT etag, body FROM {table} WHERE key = ?"  # noqa: S608
+        self.get_changed = f"SELECT etag, CASE WHEN etag = ? THEN NULL ELSE body END FROM {table} WHERE key = ?"  # noqa: S608
+        self.delete = f"DELETE FROM {table} WHERE key = ?"  # noqa: S608
+
+
+_OBJECTS: Final = _Statements("objects")
+_INBOX: Final = _Statements("inbox")
+_LIST: Final = (
+    "SELECT key FROM objects WHERE key >= ?1 AND key > ?2 AND key < ?3"
+    " UNION ALL SELECT key FROM inbox WHERE key >= ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4"
 )
-_PUT_MATCHING: Final = "UPDATE objects SET etag = ?, body = ? WHERE key = ? AND etag = ?"
-_GET: Final = "SELECT etag, body FROM objects WHERE key = ?"
-_GET_CHANGED: Final = "SELECT etag, CASE WHEN etag = ? THEN NULL ELSE body END FROM objects WHERE key = ?"
-_DELETE: Final = "DELETE FROM objects WHERE key = ?"
-_LIST_FROM: Final = "SELECT key FROM objects WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
-_LIST_AFTER: Final = "SELECT key FROM objects WHERE key > ? AND key < ? ORDER BY key LIMIT ?"
 _ABOVE: Final = "\x7f"
 """Sorts after every character of a key: ``prefix + _ABOVE`` is above all keys that start with the prefix."""
 
@@ -238,11 +249,16 @@ class _SpoiltError(Exception):
 # --- the statements of each operation ----------------------------------------------------------------------------
 
 
+def _table(key: str) -> _Statements:
+    return _INBOX if key.startswith(INBOX) else _OBJECTS
+
+
 def _get(get: Get, connection: sqlite3.Connection) -> GetAnswer:
+    table = _table(get.key)
     if get.if_none_match is None:
-        row = connection.execute(_GET, (get.key,)).fetchone()
+        row = connection.execute(table.get, (get.key,)).fetchone()
     else:
-        row = connection.execute(_GET_CHANGED, (get.if_none_match, get.key)).fetchone()
+        row = connection.execute(table.get_changed, (get.if_none_match, get.key)).fetchone()
     if row is None:
         return MISSING
     etag, body = row
@@ -250,8 +266,7 @@ def _get(get: Get, connection: sqlite3.Connection) -> GetAnswer:
 
 
 def _list(prefix: str, after: str, limit: int, connection: sqlite3.Connection) -> Page:
-    statement, start = (_LIST_AFTER, after) if after >= prefix else (_LIST_FROM, prefix)
-    rows = connection.execute(statement, (start, prefix + _ABOVE, limit + 1)).fetchall()
+    rows = connection.execute(_LIST, (prefix, after, prefix + _ABOVE, limit + 1)).fetchall()
     return Page(tuple([key for (key,) in rows[:limit]]), more=len(rows) > limit)
 
 
@@ -268,13 +283,15 @@ def _commit(prelude: Sequence[Put], head: Put, connection: sqlite3.Connection) -
 def _put(put: Put, connection: sqlite3.Connection) -> int | None:
     """Write one object under its condition; its new etag, or ``None`` if the condition does not hold."""
     etag = int.from_bytes(os.urandom(8)) >> 1
+    table = _table(put.key)
     if isinstance(put.when, Matches):
-        cursor = connection.execute(_PUT_MATCHING, (etag, put.body, put.key, put.when.etag))
+        cursor = connection.execute(table.put_matching, (etag, put.body, put.key, put.when.etag))
     else:
-        statement = _PUT_ABSENT if isinstance(put.when, Absent) else _PUT_ALWAYS
+        statement = table.put_absent if isinstance(put.when, Absent) else table.put_always
         cursor = connection.execute(statement, (etag, put.body, put.key))
     return etag if cursor.rowcount == 1 else None
 
 
 def _delete(keys: Sequence[str], connection: sqlite3.Connection) -> None:
-    connection.executemany(_DELETE, [(key,) for key in keys])
+    for key in keys:
+        connection.execute(_table(key).delete, (key,))

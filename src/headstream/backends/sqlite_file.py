@@ -39,6 +39,8 @@ SCHEMA: Final = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {FORMAT}",
     "CREATE TABLE objects (key TEXT NOT NULL UNIQUE, etag INTEGER NOT NULL, body BLOB NOT NULL)",
+    # Small objects that come and go in the order of their keys: without a rowid each costs one page of log, not two.
+    "CREATE TABLE inbox (key TEXT NOT NULL PRIMARY KEY, etag INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID",
 )
 
 _LOCKED: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
