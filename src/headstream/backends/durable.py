@@ -117,7 +117,7 @@ def flush_folder(folder: Path) -> None:
     """Flush the names in a folder; nothing on Windows, whose file systems do not need it and have no call for it."""
     if WINDOWS:
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         _flush(descriptor)
     except OSError as error:

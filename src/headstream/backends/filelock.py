@@ -6,18 +6,43 @@ and no crash leaves a lock behind.
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-import portalocker
-
 from headstream.backends import forks
 from headstream.errors import InvalidInput
 from headstream.protocol.ops import NotApplied
+
+if sys.platform == "win32":
+    import portalocker
+
+    def _lock(file: IO[bytes]) -> None:
+        try:
+            portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE)
+        except portalocker.LockException as error:
+            raise OSError(errno.EDEADLK, f"another process keeps it locked: {error}") from error
+
+    def _unlock(file: IO[bytes]) -> None:
+        try:
+            portalocker.unlock(file)
+        except portalocker.LockException as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+else:  # a seventh of portalocker's time, which each commit would spend
+    import fcntl
+
+    def _lock(file: IO[bytes]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+    def _unlock(file: IO[bytes]) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
 
 _ATTEMPTS: Final = 16
 """How often a lock file that somebody deleted is made again before that counts as a fault."""
@@ -72,9 +97,9 @@ class FileLock:
             if file is None:
                 file = self._file = self._path.open("ab", buffering=0)
             try:
-                portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE)
-            except portalocker.LockException as error:
-                raise NotApplied(f"{self._path} stays locked by another process: {error}") from error
+                _lock(file)
+            except OSError as error:  # Windows stops waiting after ten seconds
+                raise NotApplied(f"{self._path} cannot be locked: {error.strerror}") from error
             if os.fstat(file.fileno()).st_nlink:
                 return
             self._drop()
@@ -83,8 +108,8 @@ class FileLock:
     def _release(self) -> None:
         if self._file is not None:
             try:
-                portalocker.unlock(self._file)
-            except portalocker.LockException:
+                _unlock(self._file)
+            except OSError:
                 self._drop()  # closing releases too
 
     def _drop(self) -> None:

@@ -16,7 +16,6 @@ How each promise of :mod:`headstream.backends.base` is kept, and what of SQLite 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -30,6 +29,7 @@ from headstream.backends import forks
 from headstream.backends.filelock import FileLock
 from headstream.backends.grouping import Group, Job
 from headstream.backends.sqlite_file import Readers, SqliteFile
+from headstream.chance import bits80
 from headstream.errors import InvalidInput
 from headstream.protocol.keys import INBOX
 from headstream.protocol.ops import (
@@ -282,7 +282,7 @@ def _commit(prelude: Sequence[Put], head: Put, connection: sqlite3.Connection) -
 
 def _put(put: Put, connection: sqlite3.Connection) -> int | None:
     """Write one object under its condition; its new etag, or ``None`` if the condition does not hold."""
-    etag = int.from_bytes(os.urandom(8)) >> 1
+    etag = bits80() >> 17
     table = _table(put.key)
     if isinstance(put.when, Matches):
         cursor = connection.execute(table.put_matching, (etag, put.body, put.key, put.when.etag))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 
+from headstream.chance import bits80
 from headstream.protocol.ops import Stamped
 
 
 def stamp() -> Stamped:
     """A new UUIDv7 and the time that it was made at."""
     nanos = time.time_ns()
-    return Stamped(uuid7(nanos, int.from_bytes(os.urandom(10), "big")), nanos // 1000)
+    return Stamped(uuid7(nanos, bits80()), nanos // 1000)
 
 
 def uuid7(nanos: int, chance: int) -> bytes:
