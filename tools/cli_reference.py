@@ -25,7 +25,7 @@ pip install "headstream[cli]"
 
 def reference() -> str:
     """The whole page."""
-    context = click.RichContext(program, info_name="headstream")
+    context = click.RichContext(program, info_name="headstream", **program.context_settings)
     parts = [INTRODUCTION, *_paragraphs(program.help), _examples(EXAMPLES), _contents(), _exit_codes()]
     for name in program.list_commands(context):
         command = program.commands[name]

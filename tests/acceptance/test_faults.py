@@ -10,6 +10,7 @@ import pytest
 from acceptance.places import Place, find
 from headstream import Event, EventStore, OutcomeUnknown, Unavailable, connect
 from servers.proxy import Action, Answer, Cut, Delay, Proxy
+from support import shown
 
 SERVERS = ("azurite", "ministack")
 TIMEOUT = 0.5
@@ -61,7 +62,7 @@ def is_put(part: str):
 
 @pytest.mark.parametrize("storm", SERVERS, indirect=True)
 @pytest.mark.parametrize("part", OBJECTS)
-@pytest.mark.parametrize("action", ACTIONS, ids=str)
+@pytest.mark.parametrize("action", ACTIONS, ids=shown)
 def test_one_fault(storm, part, action):
     """After one fault an append with a head succeeds, once, and those before and after it are there, too."""
     place, proxy = storm
@@ -111,7 +112,7 @@ def test_a_server_that_stays_away(storm):
 
 
 @pytest.mark.parametrize("storm", SERVERS, indirect=True)
-@pytest.mark.parametrize("action", [action for action in ACTIONS if getattr(action, "status", 0) != 409], ids=str)
+@pytest.mark.parametrize("action", [action for action in ACTIONS if getattr(action, "status", 0) != 409], ids=shown)
 def test_reads_try_again(storm, action):
     """A fault on the way of a read is not the caller's business."""
     place, proxy = storm

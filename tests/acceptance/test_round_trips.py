@@ -133,7 +133,7 @@ def test_an_append_costs_the_same_at_any_length(long_stream):
     assert long_stream.largest_head <= HEAD_BOUND
 
 
-def test_an_unchanged_stream_costs_no_body(monkeypatch):
+def test_an_unchanged_stream_costs_no_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second load is answered by 304."""
     backend = Counted()
     new_store(backend, feed=True)

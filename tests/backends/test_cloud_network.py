@@ -34,6 +34,7 @@ from headstream.protocol.ops import (
 from headstream.testing import Blocking
 from servers.base import Server
 from servers.proxy import Answer, Cut, Delay, Proxy
+from support import shown
 
 Open = Callable[..., Backend]
 HEAD = Put("heads/a", b"body", ABSENT)
@@ -114,7 +115,7 @@ LOST = [
 ]
 
 
-@pytest.mark.parametrize("fault", LOST, ids=str)
+@pytest.mark.parametrize("fault", LOST, ids=shown)
 def test_a_lost_answer_is_unknown_and_the_write_is_sent_once(
     backend: Backend, proxy: Proxy, fault: Cut | Delay | Answer
 ) -> None:
@@ -127,7 +128,7 @@ def test_a_lost_answer_is_unknown_and_the_write_is_sent_once(
     assert rule.happened == 1
 
 
-@pytest.mark.parametrize("fault", [*LOST[:4], Answer(503), Answer(409), Answer(503, acted=True)], ids=str)
+@pytest.mark.parametrize("fault", [*LOST[:4], Answer(503), Answer(409), Answer(503, acted=True)], ids=shown)
 def test_a_prelude_that_fails_is_not_applied(backend: Backend, proxy: Proxy, fault: Cut | Answer) -> None:
     """When any object of the prelude may be lacking, the head is not tried, and no write is repeated."""
     proxy.fault(puts_of("inbox/1"), fault)

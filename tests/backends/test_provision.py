@@ -26,6 +26,7 @@ from headstream.errors import AccessDenied, InvalidInput, Unavailable
 from headstream.protocol.ops import ABSENT, Put, Stored
 from servers.base import Server
 from servers.proxy import Answer, Proxy
+from support import shown
 
 SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA=="
 
@@ -163,7 +164,7 @@ class TestMissingSdk:
     """What is asked for when something is not installed."""
 
     @pytest.mark.parametrize(
-        "missing", [("azurite", "azure.storage.blob", "azure"), ("ministack", "boto3", "s3")], ids=str
+        "missing", [("azurite", "azure.storage.blob", "azure"), ("ministack", "boto3", "s3")], ids=shown
     )
     def test_the_extra_is_named(
         self,

@@ -1,0 +1,70 @@
+"""The errors: one tree, one line each, with details for logs; they travel between processes."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+
+import headstream
+from headstream import errors
+from headstream.errors import CorruptData, HeadstreamError, InvalidInput, OutcomeUnknown, WrongExpectedVersion
+
+ALL = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, HeadstreamError) and kind.__doc__
+]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_the_tree(kind):
+    """All have one base, are public, and are drawn where people look them up."""
+    assert issubclass(kind, HeadstreamError)
+    assert getattr(headstream, kind.__name__) is kind
+    assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_how_an_error_looks():
+    """The message, then the details; on one line."""
+    assert str(HeadstreamError("it failed")) == "it failed"
+    error = HeadstreamError("it failed", key="heads/s", attempts=3)
+    assert str(error) == "it failed (key='heads/s', attempts=3)"
+    assert (error.message, error.details) == ("it failed", {"key": "heads/s", "attempts": 3})
+    assert "\n" not in str(HeadstreamError("it failed", key="a\nb"))
+
+
+def test_attributes_of_errors():
+    """What a caller needs to go on."""
+    conflict = WrongExpectedVersion("no", stream="s", expected="EXISTS", actual=0)
+    assert (conflict.stream, conflict.expected, conflict.actual) == ("s", "EXISTS", 0)
+    assert conflict.details == {"stream": "s", "expected": "EXISTS", "actual": 0}
+    unknown = OutcomeUnknown("perhaps", stream="s", follows=3, changeset_ids=("a", "b"))
+    assert (unknown.stream, unknown.follows, unknown.changeset_ids) == ("s", 3, ("a", "b"))
+    assert unknown.details == {"stream": "s", "follows": 3, "changeset_ids": ("a", "b")}
+    assert CorruptData("no", key="heads/s").key == "heads/s"
+
+
+def test_wrong_input_is_a_value_error():
+    """Frameworks that turn ``ValueError`` into a bad request do the right thing."""
+    assert issubclass(InvalidInput, ValueError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HeadstreamError("it failed", key="heads/s"),
+        InvalidInput("no", asked={"feed": True}),
+        WrongExpectedVersion("no", stream="s", expected=3, actual=4),
+        OutcomeUnknown("perhaps", stream="s", follows=3, changeset_ids=("a",)),
+        CorruptData("no", key="heads/s"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_travel(error):
+    """Pickled, as by a pool of processes, they arrive as they were."""
+    arrived = pickle.loads(pickle.dumps(error))
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
