@@ -61,6 +61,7 @@ async def test_append_and_read(store, watched):
     assert head == "get heads/s"
     assert segments.startswith("get segments/s/")
     assert (await reading.head()).version == 9
+    assert watched.take() == []
     assert [event.version async for event in store.read("s", backwards=True, limit=2)] == [9, 8]
 
 

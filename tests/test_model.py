@@ -180,6 +180,7 @@ def test_a_head():
     head = Head("s", 3, "e3", ident(1))
     assert head.exists
     assert head.changeset_id == UUID(int=1)
+    assert Head("s", 1, "e1", ident(1)).exists
     assert head == Head("s", 3, "", ident(1), "more")
     assert hash(head) == hash(Head("s", 3, "", ident(1)))
     assert head != Head("s", 4, "e3", ident(1))

@@ -85,6 +85,15 @@ def test_the_least_recently_used_goes_first():
     assert [cache.get(name) for name in "abc"] == [streams[0], None, streams[2]]
 
 
+def test_a_head_that_was_put_again_stays():
+    """Appending to a stream keeps its head, too."""
+    streams = [Stream(name=name).grow(1000).known for name in "abc"]
+    cache = HeadCache(2 * streams[0].state.size)
+    for known in (streams[0], streams[1], streams[0], streams[2]):
+        cache.put(known)
+    assert [cache.get(name) for name in "abc"] == [streams[0], None, streams[2]]
+
+
 def test_a_head_larger_than_the_cache():
     """It is not kept, and leaves no debt behind."""
     small, large = Stream(name="small").grow().known, Stream(name="large").grow(5000).known

@@ -15,7 +15,7 @@ from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.model import Settings
 from headstream.protocol import codec, head, keys
 from headstream.protocol.codec import NO_DIGEST, Frame
-from headstream.protocol.head import Change, Fields, Known, Sealed, Span, State, nothing
+from headstream.protocol.head import Change, Fields, Known, Packed, Sealed, Span, State, nothing
 from headstream.protocol.ops import ABSENT, ALWAYS, About, Matches
 from headstream.protocol.read import tail_chain
 from headstream.protocol.segment import Ref, decode_page, decode_segment
@@ -238,6 +238,7 @@ def check(stream: Stream) -> None:
 def check_bounds(state: State, chosen: Settings) -> None:
     """A head is small, and so is the way to every version."""
     fields = state.fields
+    assert head.encode(state) == head.encode(State(fields, state.tail, state.tail_size)), "what is remembered is stale"
     assert state.tail_size == sum(map(len, state.tail)) <= chosen.tail_bytes
     assert all(1 <= len(level) <= chosen.fan_out for level in fields.levels)
     segments = len(fields.levels) and fields.version
@@ -339,6 +340,19 @@ def test_size_is_what_it_takes_in_memory(stream):
     finally:
         tracemalloc.stop()
     assert 0.75 < kept[0].size / (taken / 20) < 1.25
+
+
+def test_what_is_remembered_makes_no_difference():
+    """A head that was grown equals the same head when it was read; of its memory only the use can be seen."""
+    grown = Stream(BLOBS).times(3).known.state
+    read = head.decode(head.encode(grown), KEY, "s")
+    assert (grown.packed is None, read.packed is None) == (False, True)
+    assert grown == read
+    assert read == grown
+    other = Packed.of([])
+    assert grown.packed == other
+    assert (grown.packed != other, grown.packed != "something else") == (False, True)
+    assert hash(grown.packed) == hash(other)
 
 
 def test_nothing():
@@ -468,6 +482,8 @@ FIELDS: dict[str, Any] = {
         {"version": True},
         {"version": 1.0},
         {"changeset_id": b"short"},
+        {"changeset_id": bytes(17)},
+        {"digest": bytes(33)},
         {"parent_id": "text"},
         {"digest": b""},
         {"fence": -1},
@@ -476,6 +492,8 @@ FIELDS: dict[str, Any] = {
         {"levels": [[[0, ident(1), 1]]]},
         {"levels": [[[1, ident(1), -1]]]},
         {"levels": [[[1, ident(1)]]]},
+        {"levels": [[[1, ident(1), 1, 1]]]},
+        {"levels": [[{"first": 1, "id": ident(1), "size": 1}]]},
         {"levels": {}},
         {"extensions": []},
         {"extensions": {1: 2}},

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headstream import limits
 from headstream.errors import CorruptData
-from headstream.protocol import intent
+from headstream.protocol import codec, intent, keys
 from headstream.protocol.intent import Intent
 from headstream.protocol.ops import ALWAYS
 from support.damage import check_every_damage
 from support.script import MICROS, ident
 
 INTENT = Intent(ident(7), "order-1", 3, MICROS, ["segments/order-1/0000000000000001-00"])
+
+INTENT_KEY = keys.intent(ident(7))
 
 INTENTS = st.builds(
     Intent,
@@ -45,6 +49,34 @@ def test_under_another_key():
     with pytest.raises(CorruptData) as caught:
         intent.decode(intent.put(INTENT).body, "inbox/00")
     assert caught.value.key == "inbox/00"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (bytes(15), "s", 0, MICROS, []),
+        (bytes(17), "s", 0, MICROS, []),
+        (ident(7), b"s", 0, MICROS, []),
+        (ident(7), "s", -1, MICROS, []),
+        (ident(7), "s", 0, 1.5, []),
+        (ident(7), "s", 0, MICROS, [b"key"]),
+        (ident(7), "s", 0, MICROS),
+        (ident(7), "s", 0, MICROS, [], None),
+        {"id": ident(7), "stream": "s", "follows": 0, "micros": MICROS, "objects": []},
+    ],
+    ids=repr,
+)
+def test_an_intent_that_no_writer_makes(fields):
+    """A right checksum over wrong content is not enough."""
+    packed: Any = codec.pack(fields)
+    with pytest.raises(CorruptData, match="the intent cannot be decoded"):
+        intent.decode(codec.seal("intent", packed), INTENT_KEY)
+
+
+def test_an_intent_by_hand():
+    """What the test above begins from."""
+    packed: Any = codec.pack((ident(7), "s", 0, MICROS, []))
+    assert intent.decode(codec.seal("intent", packed), INTENT_KEY) == Intent(ident(7), "s", 0, MICROS, [])
 
 
 def test_every_damage_is_found():

@@ -178,7 +178,7 @@ FIELDS: dict[str, Any] = {
     "stream": "s",
     "first": 1,
     "id": ATTEMPT,
-    "size": 100,
+    "size": SIZE,
     "last": 3,
     "previous": None,
     "parent_id": None,
@@ -200,16 +200,38 @@ FIELDS: dict[str, Any] = {
         {"parent_id": b"short"},
         {"digest": bytes(31)},
         {"codec": None},
+        {"previous": [1, ident(1), 5, 5]},
         {"unknown": 7},
     ],
     ids=shown,
 )
 def test_fields_out_of_range(changes):
     """Every field has its bounds, and there is no field more."""
-    packed = msgspec.Raw(msgspec.msgpack.encode(list((FIELDS | changes).values())))
-    body = codec.seal("segment", packed, b"")
-    with pytest.raises(CorruptData, match="cannot be decoded"):
-        decode_segment(body, KEY, "s", Ref(1, ATTEMPT, 100), 3)
+    with pytest.raises(CorruptData, match="the segment cannot be decoded: "):
+        by_hand(list((FIELDS | changes).values()))
+
+
+def by_hand(fields: object) -> Segment:
+    """A segment with these fields around the frames of these tests."""
+    packed: Any = codec.pack(fields)
+    return decode_segment(codec.seal("segment", packed, compressed(FRAMES)), KEY, "s", Ref(1, ATTEMPT, SIZE), 3)
+
+
+def test_a_segment_by_hand():
+    """What the test above begins from: an array of all the fields, in order."""
+    assert tuple(FIELDS) == SegmentFields.__struct_fields__
+    assert by_hand(list(FIELDS.values())).frames == FRAMES
+    with pytest.raises(CorruptData, match="the segment cannot be decoded: "):
+        by_hand(FIELDS)
+
+
+def test_how_frames_are_compressed():
+    """As the format says: with their size and a checksum, so that any tool can unpack and check them."""
+    body, ref, _ = encoded(Stream().times(3))
+    content = msgspec.msgpack.decode(body)[4]
+    assert zstandard.get_frame_parameters(content).has_checksum
+    assert zstandard.get_frame_parameters(content).content_size > ref.size
+    assert msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(content)) == FRAMES
 
 
 @given(st.binary(max_size=60))
@@ -336,8 +358,3 @@ def test_kinds_are_not_confused():
         read_page(body)
     with pytest.raises(CorruptData, match="no segment"):
         decode_segment(encode_page("s", 1, REFS), KEY, "s", ref, last)
-
-
-def test_all_fields_are_here():
-    """The forged fields of these tests are those of a segment."""
-    assert tuple(FIELDS) == SegmentFields.__struct_fields__

@@ -211,6 +211,8 @@ def check_a_read_is_one_iterator(store: EventStore) -> None:
     assert next(reading).version == 11
     assert numbers(list(reading)) == list(range(12, 26))
     assert list(reading) == []
+    with pytest.raises(StopIteration):
+        next(reading)
 
 
 @one
