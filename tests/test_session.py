@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count, repeat
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -17,17 +18,23 @@ from headstream.errors import InvalidInput, Unavailable, WrongExpectedVersion
 from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expectation, Head
 from headstream.protocol.head import Known, nothing
 from headstream.protocol.ops import MISSING, NOT_MODIFIED, REFUSED, Found, Matches, Page, Stored, Unknown
-from headstream.session import HeadCache, Session, check_prefix, head_of
+from headstream.session import HeadCache, Session, check_prefix
 from support import shown
 from support.script import Script, ident
 from support.streams import TAIL, Stream
 
 EVENT = Event("E")
+STORE = UUID("01a20e2b-6b97-7abe-a0b4-1994ff175434")
 
 
 def session(cache_bytes: int = limits.HEAD_CACHE) -> Session:
     """A client's view of a store without a feed."""
-    return Session(TAIL, cache_bytes)
+    return Session(TAIL, cache_bytes, STORE)
+
+
+def head_of(known: Known) -> Head:
+    """A head as this store's applications see it."""
+    return session().head_of(known)
 
 
 def append(one: Session, expected: Expectation = ANY, *, key: str | None = None, stream: str = "s") -> Script[Head]:
@@ -277,6 +284,13 @@ def test_an_old_head_and_a_newer_cache():
     one = session()
     one.cache.put(stream.grow().known)
     append(one, old).get("heads/s", stream.found())
+
+
+def test_a_head_of_another_store_saves_nothing():
+    """What it knows is of another stream by the same name: only its version counts."""
+    foreign = Session(TAIL, 0, UUID(int=1)).head_of(Stream().times(3).known)
+    assert foreign.version > 0
+    append(session(), foreign).get("heads/s", Stream().times(3).found())
 
 
 def test_the_head_of_a_stream_that_did_not_exist():

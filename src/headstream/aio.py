@@ -15,7 +15,7 @@ from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
-from headstream.session import Session, check_prefix, head_of
+from headstream.session import Session, check_prefix
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class AsyncEventStore:
     def __init__(self, runner: Runner, description: Description, *, url: str, cache_bytes: int) -> None:
         self._runner = runner
         self._description = description
-        self._session = Session(description.settings, cache_bytes)
+        self._session = Session(description.settings, cache_bytes, description.store_id)
         self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
         #: Where the store is; without credentials.
         self.url = url
@@ -133,7 +133,7 @@ class AsyncReading(AsyncIterator[RecordedEvent]):
 
     async def head(self) -> Head:
         """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
-        return head_of((await self._begin()).known)
+        return self._store._session.head_of((await self._begin()).known)  # noqa: SLF001 - one class in two parts
 
     async def __anext__(self) -> RecordedEvent:
         for event in self._events:

@@ -16,7 +16,7 @@ from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
-from headstream.session import Session, check_prefix, head_of
+from headstream.session import Session, check_prefix
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class EventStore:
     def __init__(self, backend: Backend, description: Description, *, url: str, cache_bytes: int) -> None:
         self._backend = backend
         self._description = description
-        self._session = Session(description.settings, cache_bytes)
+        self._session = Session(description.settings, cache_bytes, description.store_id)
         self._turns = _Turns()
         #: Where the store is; without credentials.
         self.url = url
@@ -178,12 +178,7 @@ class Reading(Iterator[RecordedEvent]):
 
     def head(self) -> Head:
         """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
-        return head_of(self._begin().known)
-
-    def __iter__(self) -> Iterator[RecordedEvent]:  # noqa: PYI034 - a generator costs less than a call for each event
-        yield from self._events
-        while self._turn_page():
-            yield from self._events
+        return self._store._session.head_of(self._begin().known)  # noqa: SLF001 - one class in two parts
 
     def __next__(self) -> RecordedEvent:
         for event in self._events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -108,7 +109,7 @@ def connect(
         location = locate(url)
         backend = blocking_backend(location, create=create, options=options)
     else:
-        location, backend = _given_place(url, options), url
+        location, backend = _given_place(url, options, awaited=False), url
     try:
         step = open_store(backend.default_tail, _given(tail_bytes, fan_out, feed), create=create)
         return EventStore(backend, sync.run(step, backend), url=location.url, cache_bytes=cache_bytes)
@@ -136,7 +137,7 @@ def connect_async(
         location = locate(url)
         opening = partial(_open_runner, location, create=create, options=options)
     else:
-        location, opening = _given_place(url, options), partial(_given_runner, url)
+        location, opening = _given_place(url, options, awaited=True), partial(_given_runner, url)
     wanted = _given(tail_bytes, fan_out, feed)
 
     async def open_() -> AsyncEventStore:
@@ -215,10 +216,12 @@ def cloud_async_backend(location: Location, options: dict[str, Any]) -> AsyncBac
     return AsyncCloudBackend(location.url, **options)
 
 
-def _given_place(backend: object, options: dict[str, Any]) -> Location:
+def _given_place(backend: object, options: dict[str, Any], *, awaited: bool) -> Location:
     """The place of a backend that the caller made; :class:`InvalidInput` if it is none."""
     if not hasattr(backend, "commit"):
         raise InvalidInput(f"a store is opened by a URL or a backend, not by {type(backend).__name__}: {_FORMS}")
+    if iscoroutinefunction(backend.commit) != awaited:
+        raise InvalidInput("connect takes a backend that blocks, connect_async one that awaits")
     if options:
         raise InvalidInput(f"a backend takes no options here, it has been made: {', '.join(sorted(options))}")
     return Location("backend", repr(backend))

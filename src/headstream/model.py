@@ -152,6 +152,7 @@ class Head(msgspec.Struct, frozen=True, eq=False):
     changeset: bytes | None
     """The id of the newest changeset, 16 bytes, or ``None`` when there is none; see :attr:`changeset_id`."""
     _known: object = None
+    _store: UUID | None = None
 
     @property
     def changeset_id(self) -> UUID | None:

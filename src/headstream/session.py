@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from threading import Lock
+from uuid import UUID
 
 import msgspec
 
@@ -25,7 +26,7 @@ from headstream.model import (
     check_writable,
 )
 from headstream.protocol import append, codec, read
-from headstream.protocol.append import Appended, Proposal
+from headstream.protocol.append import Proposal
 from headstream.protocol.head import Known, nothing
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
@@ -77,9 +78,10 @@ class Request(msgspec.Struct, frozen=True):
 class Session:
     """One client's view of one store: what it is, and the heads it remembers. It does no I/O."""
 
-    def __init__(self, settings: Settings, cache_bytes: int) -> None:
+    def __init__(self, settings: Settings, cache_bytes: int, store_id: UUID | None = None) -> None:
         _check_number("cache_bytes", cache_bytes, 0)
         self.settings = settings
+        self.store_id = store_id
         self.cache = HeadCache(cache_bytes)
 
     # --- append ----------------------------------------------------------------------------------------------------
@@ -97,13 +99,21 @@ class Session:
         """Append, beginning with the newest head that is known."""
         proposal = request.proposal
         known = self.cache.get(proposal.stream)
-        if request.head is not None and isinstance(held := request.head._known, Known):  # noqa: SLF001 - ours
+        if (held := self._held(request.head)) is not None:
             known = held if known is None or known.state.age < held.state.age else known
         elif known is None and proposal.expected == 0:
             known = nothing(proposal.stream)
         appended = yield from append.append(self.settings, proposal, known, self._remember)
         self.cache.put(appended.known)
-        return _appended_head(appended)
+        if appended.version == appended.known.state.version:
+            return self.head_of(appended.known)
+        return Head(proposal.stream, appended.version, "", appended.changeset_id)
+
+    def _held(self, head: Head | None) -> Known | None:
+        """What a head that the caller holds knows; nothing, if it is of another store: then it is but a version."""
+        if head is None or head._store != self.store_id:  # noqa: SLF001 - a Head is ours
+            return None
+        return head._known if isinstance(head._known, Known) else None  # noqa: SLF001
 
     # --- read ------------------------------------------------------------------------------------------------------
 
@@ -137,13 +147,18 @@ class Session:
     def _head(self, stream: str) -> Gen[Head | None]:
         known = yield from read.load_head(stream, self.cache.get(stream))
         self._remember(known)
-        return head_of(known) if known.etag is not None else None
+        return self.head_of(known) if known.etag is not None else None
 
     def list_streams(self, prefix: str, after: str) -> Gen[tuple[list[str], str | None]]:
         """Some names, and the name to go on after; headstream's own streams only for a prefix that names them."""
         names, more = yield from read.list_streams(prefix, after)
         last = names[-1] if more and names else None
         return names if prefix.startswith("$") else [name for name in names if not name.startswith("$")], last
+
+    def head_of(self, known: Known) -> Head:
+        """A head as applications see it."""
+        fields = known.state.fields
+        return Head(fields.stream, fields.version, known.etag or "", fields.changeset_id, known, self.store_id)
 
     def _remember(self, known: Known) -> None:
         if known.etag is not None:
@@ -154,18 +169,6 @@ def check_prefix(prefix: object) -> None:
     """What stream names can begin with; empty for all."""
     if prefix != "":
         check_text("a prefix", prefix, limits.MAX_STREAM_NAME)
-
-
-def head_of(known: Known) -> Head:
-    """A head as applications see it."""
-    fields = known.state.fields
-    return Head(fields.stream, fields.version, known.etag or "", fields.changeset_id, known)
-
-
-def _appended_head(appended: Appended) -> Head:
-    if appended.version == appended.known.state.version:
-        return head_of(appended.known)
-    return Head(appended.known.state.stream, appended.version, "", appended.changeset_id)
 
 
 def _batch(events: object) -> list[Event]:

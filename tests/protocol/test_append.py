@@ -358,7 +358,7 @@ def pauses(story: Script[Appended], answer: object, stream: Stream, count: int) 
         story.stamp(1000 + number)
         story.commit(answer)  # type: ignore[arg-type]
         yield story.pause()
-        if number + 1 < count and not isinstance(answer, NotApplied):
+        if not isinstance(answer, NotApplied):
             story.get("heads/s", stream.found())
 
 
@@ -558,6 +558,16 @@ def test_the_outcome_of_all_attempts_is_unknown():
     error = story.raised(OutcomeUnknown)
     assert isinstance(error.__cause__, Unavailable)
     assert len(set(error.changeset_ids)) == limits.FAULT_ATTEMPTS
+
+
+def test_the_last_attempt_is_looked_at(monkeypatch):
+    """However many attempts there may be, what became of the last one is found out before anything is said."""
+    monkeypatch.setattr(limits, "FAULT_ATTEMPTS", 1)
+    stream = Stream().times(3)
+    story, commit = unknown(stream, 3)
+    stream.known = Known(head_of(commit), "e4")
+    story.get("heads/s", Found(commit.head.body, "e4"))
+    check_appended(story.returned(), MINE, 5)
 
 
 def test_open_attempts_of_an_old_version_are_forgotten():

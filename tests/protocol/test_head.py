@@ -15,7 +15,7 @@ from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.model import Settings
 from headstream.protocol import codec, head, keys
 from headstream.protocol.codec import NO_DIGEST, Frame
-from headstream.protocol.head import Change, Fields, Known, Packed, Sealed, Span, State, nothing
+from headstream.protocol.head import NOTHING_SEALED, Change, Fields, Known, Packed, Sealed, Span, State, nothing
 from headstream.protocol.ops import ABSENT, ALWAYS, About, Matches
 from headstream.protocol.read import tail_chain
 from headstream.protocol.segment import Ref, decode_page, decode_segment
@@ -53,7 +53,7 @@ def test_the_first_changeset():
     fields = stream.known.state.fields
     assert (fields.version, fields.changeset_id, fields.parent_id, fields.fence) == (2, ident(1), None, 0)
     assert fields.digest == codec.chain_digest(NO_DIGEST, stream.frames)
-    assert (fields.sealed, fields.levels) == (Sealed(), [])
+    assert (fields.sealed, fields.levels) == (NOTHING_SEALED, [])
     assert stream.known.state.tail == tuple(stream.frames)
     assert stream.puts == ()
 
@@ -414,7 +414,7 @@ SEALED = GOOD.fields.sealed
         ({"levels": [*GOOD.fields.levels, []]}, "empty or impossible index level"),
         ({"levels": [[REF]] * (limits.MAX_LEVELS + 1)}, "empty or impossible index level"),
         ({"levels": []}, "does not fit its segments"),
-        ({"sealed": Sealed()}, "does not fit its segments"),
+        ({"sealed": NOTHING_SEALED}, "does not fit its segments"),
         ({"levels": [[REF]]}, "out of order"),
         ({"levels": [[Ref(1, ident(1), 5), Ref(SEALED.version + 1, ident(1), 5)]]}, "out of order"),
         ({"levels": [[Ref(1, ident(1), 5), Ref(3, ident(1), 5), Ref(2, ident(1), 5)]]}, "out of order"),

@@ -107,7 +107,7 @@ def _append(
 ) -> Gen[Appended]:
     fresh = False
     races = faults = 0
-    while races < limits.APPEND_ATTEMPTS and faults < limits.FAULT_ATTEMPTS:
+    while True:  # until one of two counts is used up; a last look at the head comes before that is said
         if known is None:
             known = yield from load_head(proposal.stream, None)
             fresh = True
@@ -119,6 +119,7 @@ def _append(
                 return (yield from _mismatch(known, proposal))
             known = None
             continue
+        _check_patience(proposal, races, faults)
         if (done := (yield from _duplicate(known, proposal))) is not None:
             return done
         try:
@@ -133,12 +134,16 @@ def _append(
             races += 1
             pause = _pause(limits.RACE_PAUSE, races)
         yield from Pause(pause)
-    raise Unavailable(
-        "the append was given up; nothing was written: try again later",
-        stream=proposal.stream,
-        lost_races=races,
-        faults=faults,
-    )
+
+
+def _check_patience(proposal: Proposal, races: int, faults: int) -> None:
+    if races >= limits.APPEND_ATTEMPTS or faults >= limits.FAULT_ATTEMPTS:
+        raise Unavailable(
+            "the append was given up; nothing was written: try again later",
+            stream=proposal.stream,
+            lost_races=races,
+            faults=faults,
+        )
 
 
 def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _Open) -> Gen[Appended | None]:

@@ -32,9 +32,12 @@ from headstream.protocol.segment import Ref, encode_page, encode_segment
 class Sealed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Where the segments end: their last version, newest changeset and digest."""
 
-    version: Count = 0
-    changeset_id: Id | None = None
-    digest: Digest = NO_DIGEST
+    version: Count
+    changeset_id: Id | None
+    digest: Digest
+
+
+NOTHING_SEALED: Final = Sealed(0, None, NO_DIGEST)
 
 
 class Fields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -131,7 +134,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Fields)
 
 def nothing(stream: str) -> Known:
     """A stream that does not exist."""
-    return Known(State(Fields(stream, 0, None, None, NO_DIGEST, 0, Sealed(), [], {})), None)
+    return Known(State(Fields(stream, 0, None, None, NO_DIGEST, 0, NOTHING_SEALED, [], {})), None)
 
 
 def decode(body: bytes, key: str, stream: str) -> State:

@@ -56,7 +56,8 @@ def load_head(stream: str, known: Known | None) -> Gen[Known]:
         answer = yield from Get(key, known.etag if known is not None else None)
     except FAULTS as fault:
         raise Unavailable(_RETRY, key=key) from fault
-    if isinstance(answer, NotModified) and known is not None:
+    if isinstance(answer, NotModified):
+        assert known is not None, "nobody asked whether it was modified"
         return known
     if isinstance(answer, Found):
         return Known(decode(answer.body, key, stream), answer.etag)
@@ -113,7 +114,7 @@ def tail_chain(known: Known) -> list[Frame]:
 def changeset_after(known: Known, version: int) -> Gen[Frame]:
     """The changeset that follows ``version``, which the stream has reached and passed.
 
-    Raises :class:`CorruptData` when no changeset begins there, which no writer of this stream can have caused.
+    Raises :class:`CorruptData` when no changeset holds what comes after it, which no writer of this stream can have caused.
     """
     if version >= known.state.fields.sealed.version:
         chain = tail_chain(known)
