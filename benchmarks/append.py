@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.rivals import STORES, Store
+from benchmarks.rivals import STORES, Store, payload
 from benchmarks.table import Samples, add, show
 
 SERIAL = 2000
@@ -54,6 +54,8 @@ def batches(store: Store, tag: str) -> float:
 
 def main(repetitions: int) -> None:
     """Measure, one store after the other in each repetition."""
+    for number in range(1, BATCHES * 100 + 1):
+        payload(number)
     samples: Samples = {}
     sizes: Samples = {}
     workloads = {"1 event a call": serial, "16 threads": threads, "batches of 100": batches}

@@ -69,6 +69,11 @@ class _Statements:
 
 _OBJECTS: Final = _Statements("objects")
 _INBOX: Final = _Statements("inbox")
+_TOGETHER: Final = limits.READ_WINDOW_OBJECTS
+_GET_TOGETHER: Final = [
+    f"SELECT key, etag, body FROM objects WHERE key IN ({', '.join('?' * count)})"  # noqa: S608
+    for count in range(_TOGETHER + 1)
+]
 _LIST: Final = (
     "SELECT key FROM objects WHERE key >= ?1 AND key > ?2 AND key < ?3"
     " UNION ALL SELECT key FROM inbox WHERE key >= ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4"
@@ -128,7 +133,7 @@ class SqliteBackend:
 
     def get_many(self, gets: Sequence[Get]) -> tuple[GetAnswer, ...]:
         """Several objects; answers in the order of ``gets``."""
-        return self._read(lambda connection: tuple(_get(get, connection) for get in gets))
+        return self._read(partial(_get_many, gets))
 
     def list(self, prefix: str, after: str, limit: int) -> Page:
         """At most ``limit`` keys that start with ``prefix`` and sort after ``after``."""
@@ -263,6 +268,16 @@ def _get(get: Get, connection: sqlite3.Connection) -> GetAnswer:
         return MISSING
     etag, body = row
     return NOT_MODIFIED if body is None else Found(body, str(etag))
+
+
+def _get_many(gets: Sequence[Get], connection: sqlite3.Connection) -> tuple[GetAnswer, ...]:
+    """Objects that one statement can fetch, by that; one by one, if there is anything special about them."""
+    keys = [get.key for get in gets if get.if_none_match is None and _table(get.key) is _OBJECTS]
+    if len(keys) < len(gets) or not 1 < len(keys) <= _TOGETHER:
+        return tuple([_get(get, connection) for get in gets])
+    rows = connection.execute(_GET_TOGETHER[len(keys)], keys).fetchall()
+    found = {key: Found(body, str(etag)) for key, etag, body in rows}
+    return tuple([found.get(key, MISSING) for key in keys])
 
 
 def _list(prefix: str, after: str, limit: int, connection: sqlite3.Connection) -> Page:

@@ -10,8 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Final
 
 import msgspec
@@ -70,24 +68,25 @@ _compressors: Final[list[zstandard.ZstdCompressor]] = []
 _decompressors: Final[list[zstandard.ZstdDecompressor]] = []
 
 
-@contextmanager
-def _compressor() -> Iterator[zstandard.ZstdCompressor]:
+def _compress(frames: bytes) -> bytes:
     try:
         context = _compressors.pop()
     except IndexError:
         context = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True)
-    yield context
+    packed = context.compress(frames)
     _compressors.append(context)
+    return packed
 
 
-@contextmanager
-def _decompressor() -> Iterator[zstandard.ZstdDecompressor]:
+def _expand(packed: bytes) -> bytes:
+    """What was compressed; ``zstandard.ZstdError`` for anything else, and then the context is not used again."""
     try:
         context = _decompressors.pop()
     except IndexError:
         context = zstandard.ZstdDecompressor()
-    yield context
+    frames = context.decompress(packed, allow_extra_data=False)
     _decompressors.append(context)
+    return frames
 
 
 def encode_segment(
@@ -102,8 +101,7 @@ def encode_segment(
 ) -> bytes:
     """The body of a segment."""
     fields = SegmentFields(stream, ref.first, ref.id, ref.size, last, previous, parent_id, digest, ZSTD)
-    with _compressor() as zstd:
-        return codec.seal("segment", fields, zstd.compress(_pack(frames)))
+    return codec.seal("segment", fields, _compress(_pack(frames)))
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -136,8 +134,7 @@ def _decompress(packed: bytes, size: int, key: str) -> list[bytes]:
         announced = zstandard.get_frame_parameters(packed).content_size
         if not size < announced <= size + size // 4 + 5:
             raise CorruptData("the segment does not have the size that it announces", key=key)
-        with _decompressor() as zstd:
-            return _frames.decode(zstd.decompress(packed, allow_extra_data=False))
+        return _frames.decode(_expand(packed))
     except (zstandard.ZstdError, msgspec.DecodeError) as error:
         raise CorruptData(f"the segment cannot be decoded: {error}", key=key) from None
 
