@@ -48,6 +48,6 @@ def run(check: Callable[..., None], *stores: EventStore) -> None:
 async def test_each_way_takes_its_own_kind_of_backend():
     """One that blocks is no use to asyncio, and the other way round."""
     with pytest.raises(InvalidInput, match="connect_async"):
-        await connect_async(MemoryBackend())  # type: ignore[arg-type]
+        await connect_async(MemoryBackend())
     with connect(MemoryBackend()) as store:
         assert store.append("s", Event("E")).version == 1
