@@ -437,3 +437,12 @@ def test_mappings_of_many_kinds_are_looked_into():
     nested: Mapping[str, Any] = {"a": ({"b": frozenset({math.inf})},)}
     with pytest.raises(InvalidInput, match="NaN"):
         codec.encode_events([Event("E", nested)])
+
+
+def test_an_object_larger_than_any_that_is_written(monkeypatch):
+    """It is refused before it is decoded; one that just fits is not."""
+    monkeypatch.setattr(limits, "MAX_OBJECT", 100)
+    codec.check_format(b"\x94\x01" + bytes(98), "k")
+    with pytest.raises(CorruptData, match="101 bytes") as raised:
+        codec.check_format(b"\x94\x01" + bytes(99), "k")
+    assert raised.value.key == "k"

@@ -5,6 +5,7 @@ Rules:
 * Every body is a MessagePack array whose first element is the format number, whose second names the kind of object, and
   whose third is the CRC-32 (4 bytes, big-endian) of the fourth: the object's fields, themselves MessagePack. What follows is specific
   to the kind; where it is bytes, the checksum covers it too. A list of frames has a checksum in each frame.
+* A body larger than ``MAX_OBJECT`` is not looked into.
 * A body of a newer format is :class:`UnsupportedFormat`; any other body that is not exactly what a writer of this
   format makes is :class:`CorruptData` with the object's key. Decoders raise nothing else, whatever the bytes.
 * A frame is one changeset: the CRC-32 of what follows (4 bytes, big-endian), then its MessagePack. It is encoded once, and copied
@@ -100,6 +101,8 @@ def _checksum(packed: bytes, rest: Sequence[object]) -> bytes:
 
 def check_format(body: bytes, key: str) -> None:
     """A MessagePack array that begins with this format's number; the number is always one byte."""
+    if len(body) > limits.MAX_OBJECT:
+        raise CorruptData(f"the object has {len(body)} bytes, which nobody writes", key=key)
     if len(body) < 2 or body[0] & 0xF0 != 0x90 or not 1 <= body[1] < 0x80:
         raise CorruptData("the object is none of headstream's", key=key)
     if body[1] != FORMAT:

@@ -29,7 +29,6 @@ SEGMENTS: Final = "segments/"
 INDEX: Final = "index/"
 INBOX: Final = "inbox/"
 PROBES: Final = "probes/"
-FEED: Final = "$feed"
 
 _UNDERSCORES: Final = ("_0", "_1", "_2", "_3", "__", "_a")
 

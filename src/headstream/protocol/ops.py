@@ -32,7 +32,6 @@ class Unknown(Exception):
     """The request may have taken effect, or may still do so: a time-out, a dropped connection, a 5xx after sending."""
 
 
-Fault: TypeAlias = NotApplied | Unknown
 FAULTS: Final = (NotApplied, Unknown)
 
 
