@@ -36,6 +36,7 @@ class Nowhere:
 
     keeps_metadata = False
     default_tail = TAIL
+    default_poll = (0.001, 0.05)
 
     def __init__(self) -> None:
         self._etags = count(1)
@@ -64,6 +65,7 @@ class AsyncNowhere:
 
     keeps_metadata = False
     default_tail = TAIL
+    default_poll = (0.001, 0.05)
 
     def __init__(self) -> None:
         self._blocking = Nowhere()

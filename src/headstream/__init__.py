@@ -4,22 +4,39 @@ Streams of events are linked lists of immutable changesets in object storage; on
 only by a conditional write. ``connect`` opens a store; see ``docs/`` for everything else.
 """
 
-from headstream.aio import AsyncEventStore, AsyncReading
-from headstream.client import EventStore, Reading
+from headstream.aio import AsyncEventStore, AsyncFeedReading, AsyncReading
+from headstream.client import EventStore, FeedReading, Reading
 from headstream.connecting import connect, connect_async
 from headstream.errors import (
     AccessDenied,
+    CheckpointLost,
     CorruptData,
     HeadstreamError,
     InvalidInput,
+    NotPublished,
     OutcomeUnknown,
+    ProjectionStopped,
     StoreNotFound,
     Unavailable,
     UnsuitableBackend,
     UnsupportedFormat,
     WrongExpectedVersion,
 )
-from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expectation, Expected, Head, RecordedEvent, Settings
+from headstream.model import (
+    ANY,
+    EXISTS,
+    NO_STREAM,
+    Event,
+    Expectation,
+    Expected,
+    FeedEvent,
+    Head,
+    RecordedEvent,
+    Settings,
+)
+from headstream.protocol.checkpoint import Checkpoint
+from headstream.subscribing import Subscription
+from headstream.subscribing_aio import AsyncSubscription
 
 __all__ = [
     "ANY",
@@ -27,20 +44,29 @@ __all__ = [
     "NO_STREAM",
     "AccessDenied",
     "AsyncEventStore",
+    "AsyncFeedReading",
     "AsyncReading",
+    "AsyncSubscription",
+    "Checkpoint",
+    "CheckpointLost",
     "CorruptData",
     "Event",
     "EventStore",
     "Expectation",
     "Expected",
+    "FeedEvent",
+    "FeedReading",
     "Head",
     "HeadstreamError",
     "InvalidInput",
+    "NotPublished",
     "OutcomeUnknown",
+    "ProjectionStopped",
     "Reading",
     "RecordedEvent",
     "Settings",
     "StoreNotFound",
+    "Subscription",
     "Unavailable",
     "UnsuitableBackend",
     "UnsupportedFormat",

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from asyncio import Lock
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar, cast
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings, check_stream
+import msgspec
+
+from headstream import limits
+from headstream.bells import bell_of
+from headstream.errors import HeadstreamError, NotPublished
+from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.model import ANY, Event, Expectation, FeedEvent, Head, RecordedEvent, Settings, check_stream
 from headstream.protocol import layout
+from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
+from headstream.protocol.feed import Progress
+from headstream.protocol.keys import FEED
 from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
-from headstream.session import Session, check_prefix
+from headstream.session import Session, check_number, check_prefix
+from headstream.subscribing_aio import AsyncSubscription
 
 T = TypeVar("T")
+E = TypeVar("E", bound=RecordedEvent)
+
+log: Final = logging.getLogger("headstream")
 
 
 class Runner(Protocol):
@@ -25,6 +40,10 @@ class Runner(Protocol):
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute a step."""
+
+    @property
+    def default_poll(self) -> tuple[float, float]:
+        """The shortest and the longest pause, in seconds, of those who follow the feed."""
 
     async def close(self) -> None:
         """Let go of files and connections."""
@@ -38,6 +57,9 @@ class AsyncEventStore:
         self._description = description
         self._session = Session(description.settings, cache_bytes, description.store_id)
         self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._bell = bell_of(description.store_id)
+        self._advancing: asyncio.Task[None] | None = None
+        self._closed = False
         #: Where the store is; without credentials.
         self.url = url
 
@@ -52,7 +74,13 @@ class AsyncEventStore:
         return self._description.store_id
 
     async def append(
-        self, stream: str, events: Event | Iterable[Event], *, expected: Expectation = ANY, key: str | None = None
+        self,
+        stream: str,
+        events: Event | Iterable[Event],
+        *,
+        expected: Expectation = ANY,
+        key: str | None = None,
+        publish: bool = False,
     ) -> Head:
         """Append events to a stream, all of them or none: see :meth:`headstream.EventStore.append`.
 
@@ -60,9 +88,43 @@ class AsyncEventStore:
         :class:`~headstream.OutcomeUnknown`: repeat it with the same ``key``.
         """
         request = self._session.request(stream, events, expected, key)
+        if publish:
+            self._session.check_feed()
+            since = await self._run(self._session.feed_version())
         # Writers of one process take turns: racing each other would only cost refused commits.
         async with self._turns.setdefault(stream, Lock()):
-            return await self._runner.run(self._session.append(request))
+            head = await self._run(self._session.append(request))
+        if publish:
+            head = await self._publish(head, since)
+        self._bell.ring()
+        if self._session.is_advance_due() and self._advancing is None:
+            self._advancing = asyncio.create_task(self._advance())
+        return head
+
+    async def _publish(self, head: Head, since: int) -> Head:
+        """Advance until the changeset of ``head`` is in the feed."""
+        assert head.changeset is not None
+        try:
+            for attempt in range(1, limits.PUBLISH_ATTEMPTS + 1):
+                await self.advance()
+                after = since if attempt < limits.PUBLISH_ATTEMPTS else 0  # a repeated append may be there for long
+                positions = await self._run(self._session.positions(head.changeset, after))
+                if positions is not None:
+                    return msgspec.structs.replace(head, positions=positions)
+        except HeadstreamError as error:
+            raise NotPublished(f"{NOT_PUBLISHED}: {error.message}", head=head) from error
+        raise NotPublished(NOT_PUBLISHED, head=head)
+
+    async def _advance(self) -> None:
+        """Advance the feed beside the appends."""
+        progress = Progress()
+        try:
+            while not progress.done and not self._closed:
+                progress = await self._run(self._session.advance(progress))
+        except HeadstreamError as error:  # the events are safe in their streams: whoever reads the feed meets it again
+            log.warning("the feed was not advanced: %s", error)
+        finally:
+            self._advancing = None
 
     def read(
         self,
@@ -77,18 +139,86 @@ class AsyncEventStore:
         reading = self._session.reading(stream, after=after, before=before, limit=limit, backwards=backwards)
         return AsyncReading(self, reading)
 
+    # --- the feed --------------------------------------------------------------------------------------------------
+
+    def feed(
+        self,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        backwards: bool = False,
+        streams: str | Iterable[str] | None = None,
+        types: str | Iterable[str] | None = None,
+        advance: bool = True,
+    ) -> AsyncFeedReading:
+        """The events of all streams, for ``async for``: see :meth:`headstream.EventStore.feed`."""
+        self._session.check_feed()
+        wanted = Wanted(streams, types)
+        if limit is not None:
+            check_number("limit", limit, 0)
+        start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
+        return AsyncFeedReading(self, start, wanted, limit, advance=advance)
+
+    async def advance(self) -> int:
+        """Move into the feed what is not there yet: see :meth:`headstream.EventStore.advance`."""
+        self._session.check_feed()
+        progress = Progress()
+        while not progress.done:
+            progress = await self._run(self._session.advance(progress))
+        return progress.published
+
+    def subscribe(
+        self,
+        *,
+        after: int = 0,
+        checkpoint: str | None = None,
+        streams: str | Iterable[str] | None = None,
+        types: str | Iterable[str] | None = None,
+        follow: bool = True,
+        advance: bool = True,
+        poll: tuple[float, float] | None = None,
+    ) -> AsyncSubscription:
+        """The events of all streams, those that are there and then those that will be: see :meth:`headstream.EventStore.subscribe`.
+
+        Call it where the event loop runs. A task that is cancelled while it waits stops at once.
+        """
+        self._session.check_feed()
+        follower = Follower(
+            self._session,
+            Wanted(streams, types),
+            after=after,
+            checkpoint_name=checkpoint,
+            poll=poll if poll is not None else self._runner.default_poll,
+            advance=advance,
+            follow=follow,
+        )
+        return AsyncSubscription(follower, self._run, self._bell)
+
+    async def checkpoints(self) -> AsyncIterator[Checkpoint]:
+        """The checkpoints in the store, for ``async for``: see :meth:`headstream.EventStore.checkpoints`."""
+        after: str | None = ""
+        while after is not None:
+            found, after = await self._run(list_checkpoints(after))
+            for checkpoint in found:
+                yield checkpoint
+
+    async def forget(self, checkpoint: str) -> None:
+        """Remove a checkpoint: see :meth:`headstream.EventStore.forget`."""
+        check_checkpoint(checkpoint)
+        await self._run(forget(checkpoint))
+
     async def head(self, stream: str) -> Head | None:
         """Where a stream ends, or ``None`` if it does not exist: see :meth:`headstream.EventStore.head`."""
-        return await self._runner.run(self._session.head(stream))
+        return await self._run(self._session.head(stream))
 
     async def layout(self, stream: str) -> Layout | None:
         """Where the objects of a stream lie: see :meth:`headstream.EventStore.layout`."""
         check_stream(stream)
-        return await self._runner.run(layout.load(stream, self._session.cache.get(stream)))
+        return await self._run(layout.load(stream, self._session.cache.get(stream)))
 
     async def references(self, page: Reference) -> tuple[Reference, ...]:
         """What an index page references, oldest first: see :meth:`headstream.EventStore.references`."""
-        return await self._runner.run(layout.open_page(page))
+        return await self._run(layout.open_page(page))
 
     def streams(self, prefix: str = "") -> AsyncIterator[str]:
         """The names of streams, for ``async for``: see :meth:`headstream.EventStore.streams`."""
@@ -98,13 +228,19 @@ class AsyncEventStore:
     async def _streams(self, prefix: str) -> AsyncGenerator[str, None]:
         after: str | None = ""
         while after is not None:
-            names, after = await self._runner.run(self._session.list_streams(prefix, after))
+            names, after = await self._run(self._session.list_streams(prefix, after))
             for name in names:
                 yield name
 
     async def close(self) -> None:
         """Let go of files and connections. Idempotent."""
+        self._closed = True
+        if self._advancing is not None:
+            await self._advancing
         await self._runner.close()
+
+    async def _run(self, gen: Gen[T]) -> T:
+        return await self._runner.run(gen)
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,37 +254,76 @@ class AsyncEventStore:
         return f"AsyncEventStore({self.url!r})"
 
 
-class AsyncReading(AsyncIterator[RecordedEvent]):
-    """The events of a read, one after the other; see :meth:`AsyncEventStore.read`.
-
-    After an error it may be asked again: it goes on where it was, and never skips an event.
-    """
-
+class _AsyncPages(AsyncIterator[E], Generic[E]):
     def __init__(self, store: AsyncEventStore, start: Callable[[], Gen[Cursor]]) -> None:
         self._store = store
         self._start = start
         self._begun: Cursor | None = None
         self._rest: Cursor | None = None
-        self._events: Iterator[RecordedEvent] = iter(())
+        self._events: Iterator[E] = iter(())
+
+    async def __anext__(self) -> E:
+        while True:
+            for event in self._events:
+                return event
+            rest = self._rest or await self._begin()
+            if rest.exhausted:
+                raise StopAsyncIteration
+            events, self._rest = await self._store._run(self._store._session.step(rest))  # noqa: SLF001 - one class in two parts
+            self._events = iter(self._taken(events))
+
+    async def _begin(self) -> Cursor:
+        if self._begun is None:
+            self._begun = self._rest = await self._store._run(self._start())  # noqa: SLF001 - one class in two parts
+        return self._begun
+
+    def _taken(self, events: list[RecordedEvent]) -> list[E]:
+        """Those of a page that are returned."""
+        return cast("list[E]", events)
+
+
+class AsyncReading(_AsyncPages[RecordedEvent]):
+    """The events of a read, one after the other; see :meth:`AsyncEventStore.read`.
+
+    After an error it may be asked again: it goes on where it was, and never skips an event.
+    """
 
     async def head(self) -> Head:
         """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
         return self._store._session.head_of((await self._begin()).known)  # noqa: SLF001 - one class in two parts
 
-    async def __anext__(self) -> RecordedEvent:
-        for event in self._events:
-            return event
-        return await self._next_page()
+
+class AsyncFeedReading(_AsyncPages[FeedEvent]):
+    """The events of the feed, one after the other; see :meth:`AsyncEventStore.feed`.
+
+    After an error it may be asked again: it goes on where it was, and never skips an event.
+    """
+
+    def __init__(
+        self,
+        store: AsyncEventStore,
+        start: Callable[[], Gen[Cursor]],
+        wanted: Wanted,
+        limit: int | None,
+        *,
+        advance: bool,
+    ) -> None:
+        super().__init__(store, start)
+        self._wanted = wanted
+        self._limit = limit
+        self._advance = advance
+
+    async def position(self) -> int:
+        """How many events the feed had when the read began."""
+        return (await self._begin()).known.state.version
 
     async def _begin(self) -> Cursor:
-        if self._begun is None:
-            self._begun = self._rest = await self._store._runner.run(self._start())  # noqa: SLF001 - one class in two parts
-        return self._begun
+        if self._begun is None and self._advance:
+            await self._store.advance()
+        return await super()._begin()
 
-    async def _next_page(self) -> RecordedEvent:
-        rest = self._rest or await self._begin()
-        if rest.exhausted:
-            raise StopAsyncIteration
-        events, self._rest = await self._store._runner.run(self._store._session.step(rest))  # noqa: SLF001
-        self._events = iter(events)
-        return next(self._events)
+    def _taken(self, events: list[RecordedEvent]) -> list[FeedEvent]:
+        taken, self._limit = self._wanted.page(events, self._limit)
+        if self._limit == 0:
+            self._rest = FINISHED
+        return taken

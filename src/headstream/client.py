@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from threading import Lock
+from threading import Lock, Thread
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Final, Generic, Self, TypeVar, cast
 from uuid import UUID
 
+import msgspec
+
+from headstream import limits
+from headstream.backends import forks
 from headstream.backends.base import Backend
+from headstream.bells import bell_of
 from headstream.drivers import sync
-from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings, check_stream
+from headstream.errors import HeadstreamError, NotPublished
+from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.model import ANY, Event, Expectation, FeedEvent, Head, RecordedEvent, Settings, check_stream
 from headstream.protocol import layout
+from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
+from headstream.protocol.feed import Progress
+from headstream.protocol.keys import FEED
 from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
-from headstream.session import Session, check_prefix
+from headstream.session import Session, check_number, check_prefix
+from headstream.subscribing import Subscription
 
 T = TypeVar("T")
+E = TypeVar("E", bound=RecordedEvent)
+
+
+log: Final = logging.getLogger("headstream")
 
 
 class EventStore:
@@ -29,6 +45,8 @@ class EventStore:
         self._description = description
         self._session = Session(description.settings, cache_bytes, description.store_id)
         self._turns = _Turns()
+        self._bell = bell_of(description.store_id)
+        self._advancer = _Advancer(self)
         #: Where the store is; without credentials.
         self.url = url
 
@@ -43,27 +61,57 @@ class EventStore:
         return self._description.store_id
 
     def append(
-        self, stream: str, events: Event | Iterable[Event], *, expected: Expectation = ANY, key: str | None = None
+        self,
+        stream: str,
+        events: Event | Iterable[Event],
+        *,
+        expected: Expectation = ANY,
+        key: str | None = None,
+        publish: bool = False,
     ) -> Head:
         """Append events to a stream, all of them or none; durable when this returns.
 
         ``expected`` says where the stream must end: a :class:`Head` from an earlier append or read (cheapest), a version,
         ``NO_STREAM``, ``EXISTS`` or ``ANY``. ``key`` (at most 256 bytes) makes the append safe to repeat: if a changeset with this key
         already follows the expected version, its result is returned. With ``ANY`` and ``EXISTS`` the key is looked for in the newest
-        changesets only: the tail and the newest segment.
+        changesets only: the tail and the newest segment. With ``publish`` the call returns when the events are in the feed, and the
+        head says where: :attr:`Head.positions`.
 
         Returns the head after the append. One append takes 1 to 10,000 events, at most 16 MiB encoded.
 
         Raises :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`,
-        :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
+        :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`; with ``publish`` :class:`NotPublished`.
         """
         request = self._session.request(stream, events, expected, key)
+        if publish:
+            self._session.check_feed()
+            since = self._run(self._session.feed_version())
         # Writers of one process take turns: racing each other would only cost refused commits.
         self._turns.take(stream)
         try:
-            return self._run(self._session.append(request))
+            head = self._run(self._session.append(request))
         finally:
             self._turns.give(stream)
+        if publish:
+            head = self._publish(head, since)
+        self._bell.ring()
+        if self._session.is_advance_due():
+            self._advancer.start()
+        return head
+
+    def _publish(self, head: Head, since: int) -> Head:
+        """Advance until the changeset of ``head`` is in the feed."""
+        assert head.changeset is not None
+        try:
+            for attempt in range(1, limits.PUBLISH_ATTEMPTS + 1):
+                self.advance()
+                after = since if attempt < limits.PUBLISH_ATTEMPTS else 0  # a repeated append may be there for long
+                positions = self._run(self._session.positions(head.changeset, after))
+                if positions is not None:
+                    return msgspec.structs.replace(head, positions=positions)
+        except HeadstreamError as error:
+            raise NotPublished(f"{NOT_PUBLISHED}: {error.message}", head=head) from error
+        raise NotPublished(NOT_PUBLISHED, head=head)
 
     def read(
         self,
@@ -84,6 +132,97 @@ class EventStore:
         """
         reading = self._session.reading(stream, after=after, before=before, limit=limit, backwards=backwards)
         return Reading(self, reading)
+
+    # --- the feed --------------------------------------------------------------------------------------------------
+
+    def feed(
+        self,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        backwards: bool = False,
+        streams: str | Iterable[str] | None = None,
+        types: str | Iterable[str] | None = None,
+        advance: bool = True,
+    ) -> FeedReading:
+        """The events of all streams with ``position > after``, in the order of the feed, or newest first if ``backwards``; at most ``limit``.
+
+        ``streams``: only those of streams whose names begin with this, or with one of these. ``types``: only those of this type, or of
+        these. Everything that was appended before the first event is asked for is there: the feed is advanced first, unless ``advance`` is false,
+        for readers that may not write. It holds a few MiB at most, whatever the length.
+
+        Raises :class:`InvalidInput` at once, and while iterating :class:`Unavailable`, :class:`CorruptData`,
+        :class:`AccessDenied`, :class:`StoreNotFound`.
+        """
+        self._session.check_feed()
+        wanted = Wanted(streams, types)
+        if limit is not None:
+            check_number("limit", limit, 0)
+        start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
+        return FeedReading(self, start, wanted, limit, advance=advance)
+
+    def advance(self) -> int:
+        """Move into the feed what was appended and is not there yet; how many events that were.
+
+        Nobody has to call it: whoever reads the feed advances it, and so do writers after every so many appends (``advance_every``). Any
+        number of processes may do so at once.
+
+        Raises :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
+        """
+        self._session.check_feed()
+        progress = Progress()
+        while not progress.done:
+            progress = self._run(self._session.advance(progress))
+        return progress.published
+
+    def subscribe(
+        self,
+        *,
+        after: int = 0,
+        checkpoint: str | None = None,
+        streams: str | Iterable[str] | None = None,
+        types: str | Iterable[str] | None = None,
+        follow: bool = True,
+        advance: bool = True,
+        poll: tuple[float, float] | None = None,
+    ) -> Subscription:
+        """The events of all streams with ``position > after``, those that are there and then those that will be: an iterator that waits.
+
+        ``checkpoint``: a name under which the store keeps how far this worker has come; it goes on from there, and ``after`` counts only the first time.
+        Of two workers with one name, the one that began later goes on, and the other gets :class:`CheckpointLost`. It is saved every second or so
+        and on leaving the ``with`` block. So after a crash some events come again: handle each so that twice is no harm, or keep the
+        position in your own database, with :class:`headstream.projections.Projection`.
+
+        ``streams`` and ``types`` are those of :meth:`feed`. ``follow=False`` ends where there is nothing more, for a function app or cron.
+        ``advance=False`` is for readers that may not write, and see what others advance. ``poll``: the shortest and the longest pause
+        in seconds between looks for what other processes appended; what this process appends is seen at once.
+
+        Raises :class:`InvalidInput` at once, and while iterating :class:`CheckpointLost`, :class:`CorruptData`,
+        :class:`AccessDenied`, :class:`StoreNotFound`; while the storage does not answer, it waits.
+        """
+        self._session.check_feed()
+        follower = Follower(
+            self._session,
+            Wanted(streams, types),
+            after=after,
+            checkpoint_name=checkpoint,
+            poll=poll if poll is not None else self._backend.default_poll,
+            advance=advance,
+            follow=follow,
+        )
+        return Subscription(follower, self._run, self._bell)
+
+    def checkpoints(self) -> Iterator[Checkpoint]:
+        """The checkpoints that subscriptions keep in the store, in the order of their names, lazily."""
+        after: str | None = ""
+        while after is not None:
+            found, after = self._run(list_checkpoints(after))
+            yield from found
+
+    def forget(self, checkpoint: str) -> None:
+        """Remove a checkpoint: a subscription of this name begins anew. One that runs gets :class:`CheckpointLost`."""
+        check_checkpoint(checkpoint)
+        self._run(forget(checkpoint))
 
     def head(self, stream: str) -> Head | None:
         """Where a stream ends, or ``None`` if it does not exist. One small request."""
@@ -114,6 +253,7 @@ class EventStore:
 
     def close(self) -> None:
         """Let go of files and connections. Idempotent."""
+        self._advancer.stop()
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -163,8 +303,45 @@ class _Turns:
             return turn
 
 
-class Reading(Iterator[RecordedEvent]):
-    """The events of a read, one after the other; see :meth:`EventStore.read`.
+class _Advancer:
+    """Advances the feed beside the appends, in a thread that lives for one advance."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._running = Lock()
+        self._thread: Thread | None = None
+        self._stopped = False
+        forks.watch(self)
+
+    def start(self) -> None:
+        """Advance, unless that is going on already."""
+        if self._running.acquire(blocking=False):
+            self._thread = Thread(target=self._advance, name="headstream-advance", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for the step that is going on, and let no other follow."""
+        self._stopped = True
+        if self._thread is not None:
+            self._thread.join()
+
+    def after_fork(self) -> None:
+        """The thread is in the parent."""
+        self._running, self._thread = Lock(), None
+
+    def _advance(self) -> None:
+        session, progress = self._store._session, Progress()  # noqa: SLF001 - one class in two parts
+        try:
+            while not progress.done and not self._stopped:
+                progress = self._store._run(session.advance(progress))  # noqa: SLF001
+        except HeadstreamError as error:  # the events are safe in their streams: whoever reads the feed meets it again
+            log.warning("the feed was not advanced: %s", error)
+        finally:
+            self._running.release()
+
+
+class _Pages(Iterator[E], Generic[E]):
+    """The events of a read, which come in pages.
 
     After an error it may be asked again: it goes on where it was, and never skips an event.
     """
@@ -174,29 +351,70 @@ class Reading(Iterator[RecordedEvent]):
         self._start = start
         self._begun: Cursor | None = None
         self._rest: Cursor | None = None
-        self._events: Iterator[RecordedEvent] = iter(())
+        self._events: Iterator[E] = iter(())
 
-    def head(self) -> Head:
-        """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
-        return self._store._session.head_of(self._begin().known)  # noqa: SLF001 - one class in two parts
-
-    def __next__(self) -> RecordedEvent:
-        for event in self._events:
-            return event
-        if self._turn_page():
-            return next(self._events)
-        raise StopIteration
+    def __next__(self) -> E:
+        while True:
+            for event in self._events:
+                return event
+            rest = self._rest or self._begin()
+            if rest.exhausted:
+                raise StopIteration
+            events, self._rest = self._store._run(self._store._session.step(rest))  # noqa: SLF001 - one class in two parts
+            self._events = iter(self._taken(events))
 
     def _begin(self) -> Cursor:
         if self._begun is None:
             self._begun = self._rest = self._store._run(self._start())  # noqa: SLF001 - one class in two parts
         return self._begun
 
-    def _turn_page(self) -> bool:
-        """Fetch the next events; false if there are none."""
-        rest = self._rest or self._begin()
-        if rest.exhausted:
-            return False
-        events, self._rest = self._store._run(self._store._session.step(rest))  # noqa: SLF001
-        self._events = iter(events)
-        return True
+    def _taken(self, events: list[RecordedEvent]) -> list[E]:
+        """Those of a page that are returned."""
+        return cast("list[E]", events)
+
+
+class Reading(_Pages[RecordedEvent]):
+    """The events of a stream, one after the other; see :meth:`EventStore.read`.
+
+    After an error it may be asked again: it goes on where it was, and never skips an event.
+    """
+
+    def head(self) -> Head:
+        """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
+        return self._store._session.head_of(self._begin().known)  # noqa: SLF001 - one class in two parts
+
+
+class FeedReading(_Pages[FeedEvent]):
+    """The events of the feed, one after the other; see :meth:`EventStore.feed`.
+
+    After an error it may be asked again: it goes on where it was, and never skips an event.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        start: Callable[[], Gen[Cursor]],
+        wanted: Wanted,
+        limit: int | None,
+        *,
+        advance: bool,
+    ) -> None:
+        super().__init__(store, start)
+        self._wanted = wanted
+        self._limit = limit
+        self._advance = advance
+
+    def position(self) -> int:
+        """How many events the feed had when the read began."""
+        return self._begin().known.state.version
+
+    def _begin(self) -> Cursor:
+        if self._begun is None and self._advance:
+            self._store.advance()
+        return super()._begin()
+
+    def _taken(self, events: list[RecordedEvent]) -> list[FeedEvent]:
+        taken, self._limit = self._wanted.page(events, self._limit)
+        if self._limit == 0:
+            self._rest = FINISHED
+        return taken

@@ -80,6 +80,8 @@ def connect(
     tail_bytes: int | None = None,
     fan_out: int | None = None,
     feed: bool | None = None,
+    advance_every: int | None = None,
+    grace_seconds: int | None = None,
     cache_bytes: int = limits.HEAD_CACHE,
     **options: Any,
 ) -> EventStore:
@@ -93,7 +95,7 @@ def connect(
                                                         path in it; needs ``headstream[azure]``, ``[s3]`` or ``[gcs]``
     ==================================================  ====================================================================
 
-    ``tail_bytes``, ``fan_out`` and ``feed`` are settings of a new store (see :class:`headstream.Settings`); an existing store keeps
+    ``tail_bytes``, ``fan_out``, ``feed``, ``advance_every`` and ``grace_seconds`` are settings of a new store (see :class:`headstream.Settings`); an existing store keeps
     its own, and asking for others is an error. ``cache_bytes`` bounds the heads that this client remembers.
 
     Instead of a URL, a :class:`~headstream.backends.base.Backend` of your own can be given; the store closes it.
@@ -111,7 +113,9 @@ def connect(
     else:
         location, backend = _given_place(url, options, awaited=False), url
     try:
-        step = open_store(backend.default_tail, _given(tail_bytes, fan_out, feed), create=create)
+        step = open_store(
+            backend.default_tail, _given(tail_bytes, fan_out, feed, advance_every, grace_seconds), create=create
+        )
         return EventStore(backend, sync.run(step, backend), url=location.url, cache_bytes=cache_bytes)
     except BaseException:
         backend.close()
@@ -125,6 +129,8 @@ def connect_async(
     tail_bytes: int | None = None,
     fan_out: int | None = None,
     feed: bool | None = None,
+    advance_every: int | None = None,
+    grace_seconds: int | None = None,
     cache_bytes: int = limits.HEAD_CACHE,
     **options: Any,
 ) -> Connecting:
@@ -138,7 +144,7 @@ def connect_async(
         opening = partial(_open_runner, location, create=create, options=options)
     else:
         location, opening = _given_place(url, options, awaited=True), partial(_given_runner, url)
-    wanted = _given(tail_bytes, fan_out, feed)
+    wanted = _given(tail_bytes, fan_out, feed, advance_every, grace_seconds)
 
     async def open_() -> AsyncEventStore:
         runner = await opening()
@@ -227,7 +233,19 @@ def _given_place(backend: object, options: dict[str, Any], *, awaited: bool) -> 
     return Location("backend", repr(backend))
 
 
-def _given(tail_bytes: int | None, fan_out: int | None, feed: bool | None) -> dict[str, int]:
+def _given(
+    tail_bytes: int | None,
+    fan_out: int | None,
+    feed: bool | None,
+    advance_every: int | None,
+    grace_seconds: int | None,
+) -> dict[str, int]:
     """The settings that the caller chose."""
-    chosen = {"tail_bytes": tail_bytes, "fan_out": fan_out, "feed": feed}
+    chosen = {
+        "tail_bytes": tail_bytes,
+        "fan_out": fan_out,
+        "feed": feed,
+        "advance_every": advance_every,
+        "grace_seconds": grace_seconds,
+    }
     return {name: value for name, value in chosen.items() if value is not None}

@@ -6,6 +6,9 @@
     ├── InvalidInput           the call is wrong: fix it; nothing was written
     ├── WrongExpectedVersion   somebody else appended: read again, decide again, append again
     ├── OutcomeUnknown         the append may or may not have happened: repeat it with the same ``key``
+    ├── NotPublished           the append is done, and its events are not in the feed yet: see ``head``
+    ├── CheckpointLost         another worker has the checkpoint: stop this one
+    ├── ProjectionStopped      an event could not be projected: see ``position`` and the cause; mend the projection, run it again
     ├── Unavailable            the storage did not answer; nothing was written: try again later
     ├── StoreNotFound          no such container, bucket or store: run ``headstream init URL``
     ├── AccessDenied           the storage refused the credentials: check them
@@ -71,6 +74,48 @@ class OutcomeUnknown(HeadstreamError):
         self.follows = follows
         #: The ids that the changeset may have, one for each attempt, as UUID strings.
         self.changeset_ids = changeset_ids
+
+
+class NotPublished(HeadstreamError):
+    """``append(publish=True)`` appended the events, durably, and could not see them in the feed in time.
+
+    Do not append them again. They will be in the feed as soon as somebody advances it: wait, or call ``advance``.
+    """
+
+    def __init__(self, message: str, *, head: object = None) -> None:
+        super().__init__(message)
+        #: The :class:`~headstream.Head` after the append.
+        self.head = head
+
+
+class CheckpointLost(HeadstreamError):
+    """Another worker uses the checkpoint of this name, or somebody removed it: this worker has to stop.
+
+    What it handled since it last saved will be handled again by the other.
+    """
+
+    def __init__(self, message: str, *, name: str = "", owner: str = "", position: int = 0) -> None:
+        super().__init__(message, name=name, owner=owner, position=position)
+        self.name = name
+        #: Who has it now; ``""`` if nobody does.
+        self.owner = owner
+        #: How far it has come.
+        self.position = position
+
+
+class ProjectionStopped(HeadstreamError):
+    """A projection met an event that it could not handle; the error is the cause of this one.
+
+    Everything before ``position`` is in the read model, and nothing of that event.
+    """
+
+    def __init__(self, message: str, *, name: str = "", position: int = 0, stream: str = "", version: int = 0) -> None:
+        super().__init__(message, name=name, position=position, stream=stream, version=version)
+        self.name = name
+        #: The event's number in the feed.
+        self.position = position
+        self.stream = stream
+        self.version = version
 
 
 class Unavailable(HeadstreamError):

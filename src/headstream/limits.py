@@ -20,6 +20,9 @@ MAX_EVENTS: Final = 10_000
 """Events in one append."""
 MAX_CHANGESET: Final = 16 * MIB
 """One append, encoded: data, metadata and all. Memory for a read is bounded by a small multiple of it."""
+MAX_CHECKPOINT_NAME: Final = 256
+MAX_POLL: Final = 3600.0
+"""Seconds between two polls of a subscription."""
 MAX_VERSION: Final = 10**16 - 1
 """Keys carry versions with 16 digits, so that their order is the order of versions."""
 
@@ -30,12 +33,15 @@ MIN_FAN_OUT: Final = 2
 MAX_FAN_OUT: Final = 1024
 MAX_LEVELS: Final = 60
 """Index levels: with the smallest fan-out, more segments than versions can number."""
+MAX_ADVANCE_EVERY: Final = 1_000_000
+MAX_GRACE: Final = 86_400
+"""Seconds."""
 MAX_PREFIX: Final = 150
 """The path of a store inside its bucket."""
 
 # --- what one stored object may be -------------------------------------------------------------------------------
-MAX_SEGMENT: Final = MAX_CHANGESET + MAX_TAIL + 64 * KIB
-"""Frames of a segment, uncompressed: a full tail, the largest changeset, and their framing."""
+MAX_SEGMENT: Final = MAX_CHANGESET + MAX_TAIL + 4 * MIB
+"""Frames of a segment, uncompressed: a full tail, the largest changeset, and what the feed says of each of its events."""
 MAX_OBJECT: Final = MAX_SEGMENT + 1 * MIB
 
 # --- how long the protocols try ----------------------------------------------------------------------------------
@@ -47,6 +53,26 @@ RACE_PAUSE: Final = (0.002, 0.5)
 """Seconds: the longest first pause after a lost race, and the longest of all. Each doubles; a random part is waited."""
 FAULT_PAUSE: Final = (0.05, 2.0)
 """The same after a fault."""
+
+PUBLISH_ATTEMPTS: Final = 10
+"""Advances after which ``append(publish=True)`` gives up to see its events in the feed."""
+ADVANCE_ATTEMPTS: Final = 50
+"""Batches that one advance may lose to others, one after the other, before it leaves the rest to them."""
+
+# --- the feed ----------------------------------------------------------------------------------------------------
+FEED_TAIL: Final = 4
+"""The tail of the feed's head, in tails of other streams: it is read by followers, and sealed into what a replay fetches."""
+SAVE_EVERY: Final = 1.0
+"""Seconds: how often a subscription saves its checkpoint, at most."""
+FEED_WINDOW: Final = 10_000
+"""Intents that an advance holds in memory at once; more only while all of them are waiting for their appends."""
+FEED_BATCH_INTENTS: Final = 1000
+"""Intents that one batch of the feed settles: they are listed in the feed's head, 18 bytes each."""
+FEED_BATCH_EVENTS: Final = 10_000
+FEED_BATCH_BYTES: Final = 8 * MIB
+"""Of one batch of the feed, about. The first changeset of a batch may be larger."""
+FEED_HEADS: Final = 64
+"""Heads that an advance gets at once."""
 
 # --- how much is in flight ---------------------------------------------------------------------------------------
 READ_WINDOW: Final = 8 * MIB

@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
-from msgspec.structs import force_setattr
 
 from headstream import limits
 from headstream.errors import CorruptData, InvalidInput
@@ -63,7 +63,7 @@ class Event(msgspec.Struct, frozen=True):
             raise InvalidInput(f"an event's metadata is a mapping, not {type(self.metadata).__name__}")
 
 
-class RecordedEvent(msgspec.Struct, frozen=True, eq=False):
+class RecordedEvent(msgspec.Struct, frozen=True, eq=False, dict=True):
     """An event as it was recorded. ``data`` and ``metadata`` are decoded when they are first looked at."""
 
     stream: str
@@ -81,32 +81,16 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False):
     """The id of the changeset that it was appended with, 16 bytes; see :attr:`changeset_id`."""
     micros: int
     """When it was appended, by the writer's clock: microseconds since 1970-01-01 UTC; see :attr:`recorded_at`."""
-    _data: Any = msgspec.UNSET
-    _metadata: Any = msgspec.UNSET
 
-    @property
+    @cached_property
     def data(self) -> Any:
         """What was appended: JSON as dictionaries, lists, strings, numbers, booleans and ``None``; bytes as bytes."""
-        data = self._data
-        if data is msgspec.UNSET:
-            data = self.payload
-            if type(data) is str:
-                try:
-                    data = _from_json(data)
-                except (msgspec.DecodeError, RecursionError) as error:
-                    raise self._damaged(error) from None
-            force_setattr(self, "_data", data)
-        return data
+        return self._decoded(self.payload) if isinstance(self.payload, str) else self.payload
 
-    @property
+    @cached_property
     def metadata(self) -> dict[str, Any]:
         """The metadata that was appended; an empty dictionary when there was none."""
-        if self._metadata is msgspec.UNSET:
-            try:
-                force_setattr(self, "_metadata", {} if self.metadata_json is None else _from_json(self.metadata_json))
-            except (msgspec.DecodeError, RecursionError) as error:
-                raise self._damaged(error) from None
-        return self._metadata  # type: ignore[no-any-return]  # decoded from a JSON object
+        return {} if self.metadata_json is None else self._decoded(self.metadata_json)
 
     @property
     def changeset_id(self) -> UUID:
@@ -118,8 +102,13 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False):
         """When it was appended, by the writer's clock, in UTC."""
         return _EPOCH + timedelta(microseconds=self.micros)
 
-    def _damaged(self, error: Exception) -> CorruptData:
-        return CorruptData(f"event {self.version} of stream {self.stream!r} holds text that is not JSON: {error}")
+    def _decoded(self, text: str) -> Any:
+        try:
+            return _from_json(text)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise CorruptData(
+                f"event {self.version} of stream {self.stream!r} holds text that is not JSON: {error}"
+            ) from None
 
     def _identity(self) -> tuple[object, ...]:
         return (self.stream, self.version, self.type, self.payload, self.metadata_json, self.id, self.changeset)
@@ -134,11 +123,28 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False):
         return hash((self.stream, self.version, self.changeset))
 
     def __repr__(self) -> str:
+        return f"RecordedEvent({self._described()})"
+
+    def _described(self) -> str:
         return (
-            f"RecordedEvent(stream={self.stream!r}, version={self.version}, type={self.type!r}, data={self.data!r}, "
+            f"stream={self.stream!r}, version={self.version}, type={self.type!r}, data={self.data!r}, "
             f"metadata={self.metadata!r}, id={self.id!r}, changeset_id={str(self.changeset_id)!r}, "
-            f"recorded_at={self.recorded_at.isoformat()!r})"
+            f"recorded_at={self.recorded_at.isoformat()!r}"
         )
+
+
+class FeedEvent(RecordedEvent, frozen=True, eq=False, array_like=True, forbid_unknown_fields=True):
+    """An event as the feed of all events has it: with its ``stream`` and ``version``, and its place among all events.
+
+    It equals the same event read from its stream. It is stored as an array of its fields, in their order.
+    """
+
+    payload: Any
+    position: int
+    """Its number in the feed: 1, 2, 3 … without gap, the same for every reader."""
+
+    def __repr__(self) -> str:
+        return f"FeedEvent(position={self.position}, {self._described()})"
 
 
 class Head(msgspec.Struct, frozen=True, eq=False):
@@ -151,6 +157,8 @@ class Head(msgspec.Struct, frozen=True, eq=False):
     """The storage's tag of the head object; ``""`` when the stream does not exist, or has grown past this version."""
     changeset: bytes | None
     """The id of the newest changeset, 16 bytes, or ``None`` when there is none; see :attr:`changeset_id`."""
+    positions: range | None = None
+    """Where the events that were just appended are in the feed, if ``append(publish=True)`` returned this."""
     _known: object = None
     _store: UUID | None = None
 
@@ -200,10 +208,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How many references a head, or one index page, holds at each level: 2 to 1,024."""
     feed: bool = True
     """Whether appends announce themselves for the feed of all events: one more small object written at the same time."""
+    advance_every: int = 256
+    """After how many of its own appends a client advances the feed by itself, 0 to 1,000,000. 0: never; then somebody has to read
+    the feed, or run ``headstream advance``, or the inbox grows."""
+    grace_seconds: int = 60
+    """How long an append may take before an advance of the feed may make it start over, 1 to 86,400: longer than your slowest
+    upload, and than your clocks differ."""
 
     def __post_init__(self) -> None:
         _check_setting("tail_bytes", self.tail_bytes, 0, limits.MAX_TAIL)
         _check_setting("fan_out", self.fan_out, limits.MIN_FAN_OUT, limits.MAX_FAN_OUT)
+        _check_setting("advance_every", self.advance_every, 0, limits.MAX_ADVANCE_EVERY)
+        _check_setting("grace_seconds", self.grace_seconds, 1, limits.MAX_GRACE)
         if type(self.feed) is not bool:
             raise InvalidInput(f"feed is {self.feed!r}; it must be True or False")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from threading import Lock
+from typing import cast
 from uuid import UUID
 
 import msgspec
@@ -18,6 +19,7 @@ from headstream.model import (
     Event,
     Expectation,
     Expected,
+    FeedEvent,
     Head,
     RecordedEvent,
     Settings,
@@ -25,8 +27,10 @@ from headstream.model import (
     check_text,
     check_writable,
 )
-from headstream.protocol import append, codec, read
+from headstream.protocol import append, codec, feed, follow, keys, read
 from headstream.protocol.append import Proposal
+from headstream.protocol.feed import Progress
+from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known, nothing
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
@@ -79,10 +83,11 @@ class Session:
     """One client's view of one store: what it is, and the heads it remembers. It does no I/O."""
 
     def __init__(self, settings: Settings, cache_bytes: int, store_id: UUID | None = None) -> None:
-        _check_number("cache_bytes", cache_bytes, 0)
+        check_number("cache_bytes", cache_bytes, 0)
         self.settings = settings
         self.store_id = store_id
         self.cache = HeadCache(cache_bytes)
+        self._appends = count(1)
 
     # --- append ----------------------------------------------------------------------------------------------------
 
@@ -115,6 +120,49 @@ class Session:
             return None
         return head._known if isinstance(head._known, Known) else None  # noqa: SLF001
 
+    def is_advance_due(self) -> bool:
+        """Whether this client should advance the feed, after an append."""
+        every = self.settings.advance_every
+        return self.settings.feed and every > 0 and next(self._appends) % every == 0
+
+    # --- feed ------------------------------------------------------------------------------------------------------
+
+    def advance(self, progress: Progress) -> Gen[Progress]:
+        """The next step of an advance."""
+        progress = yield from feed.step(self.settings, progress, self.cache.get)
+        if progress.plan is not None:
+            self._remember(progress.plan.feed)
+        return progress
+
+    def poll(self, place: Place, *, advance: bool) -> Gen[Polled]:
+        """The next events of the feed after ``place``, if there are any yet."""
+        return follow.poll(self.settings, place, self.cache.get, self._remember, advance=advance)
+
+    def feed_version(self) -> Gen[int]:
+        """A position that the feed has reached."""
+        known = self.cache.get(keys.FEED)
+        if known is None:
+            known = yield from read.load_head(keys.FEED, None)
+            self._remember(known)
+        return known.state.version
+
+    def positions(self, changeset: bytes, after: int) -> Gen[range | None]:
+        """Where the events of a changeset are in the feed, if they are there after position ``after``."""
+        cursor = yield from self._start(keys.FEED, after=after, before=None, limit=None, backwards=True)
+        while not cursor.exhausted:
+            events, cursor = yield from read.step(cursor)
+            found = [event.position for event in cast("list[FeedEvent]", events) if event.changeset == changeset]
+            if found:  # they lie in one changeset of the feed, and so in one page
+                return range(found[-1], found[0] + 1)
+        return None
+
+    def check_feed(self) -> None:
+        """:class:`InvalidInput` for a store that has no feed."""
+        if not self.settings.feed:
+            raise InvalidInput(
+                "the store was created without a feed: create one with feed=True, and import this one into it"
+            )
+
     # --- read ------------------------------------------------------------------------------------------------------
 
     def reading(
@@ -122,11 +170,11 @@ class Session:
     ) -> Callable[[], Gen[Cursor]]:
         """How a read begins, now or again after a failure; the arguments are checked at once."""
         check_stream(stream)
-        _check_number("after", after, 0)
+        check_number("after", after, 0)
         if before is not None:
-            _check_number("before", before, 1)
+            check_number("before", before, 1)
         if limit is not None:
-            _check_number("limit", limit, 0)
+            check_number("limit", limit, 0)
         return partial(self._start, stream, after=after, before=before, limit=limit, backwards=backwards)
 
     def _start(self, stream: str, *, after: int, before: int | None, limit: int | None, backwards: bool) -> Gen[Cursor]:
@@ -147,7 +195,7 @@ class Session:
     def _head(self, stream: str) -> Gen[Head | None]:
         known = yield from read.load_head(stream, self.cache.get(stream))
         self._remember(known)
-        return self.head_of(known) if known.etag is not None else None
+        return self.head_of(known) if known.state.version else None
 
     def list_streams(self, prefix: str, after: str) -> Gen[tuple[list[str], str | None]]:
         """Some names, and the name to go on after; headstream's own streams only for a prefix that names them."""
@@ -158,7 +206,8 @@ class Session:
     def head_of(self, known: Known) -> Head:
         """A head as applications see it."""
         fields = known.state.fields
-        return Head(fields.stream, fields.version, known.etag or "", fields.changeset_id, known, self.store_id)
+        etag = known.etag if known.etag is not None and fields.version else ""
+        return Head(fields.stream, fields.version, etag, fields.changeset_id, None, known, self.store_id)
 
     def _remember(self, known: Known) -> None:
         if known.etag is not None:
@@ -192,11 +241,12 @@ def _version(stream: str, expected: Expectation) -> int | Expected:
         return expected.version
     if isinstance(expected, Expected):
         return 0 if expected is NO_STREAM else expected
-    _check_number("the expected version", expected, 0)
+    check_number("the expected version", expected, 0)
     return expected
 
 
-def _check_number(what: str, value: object, least: int) -> None:
+def check_number(what: str, value: object, least: int) -> None:
+    """A whole number of at least ``least``, or :class:`InvalidInput` that begins with ``what``."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidInput(f"{what} is a whole number, not {type(value).__name__}")
     if value < least:

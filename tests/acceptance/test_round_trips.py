@@ -21,6 +21,7 @@ class Counted(MemoryBackend):
     """Counts round trips: what can be in flight at once is one."""
 
     default_tail = CLOUD_TAIL
+    default_poll = (0.001, 0.05)
 
     def __init__(self) -> None:
         super().__init__()

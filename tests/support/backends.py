@@ -73,6 +73,7 @@ class AsyncMemory:
     def __init__(self, inner: MemoryBackend) -> None:
         self.inner = inner
         self.default_tail = inner.default_tail
+        self.default_poll = inner.default_poll
 
     async def get(self, get: Get) -> GetAnswer:
         """One object."""

@@ -21,6 +21,7 @@ class Bucket(MemoryBackend):
     """Counts requests, and round trips: what can be in flight together is one."""
 
     default_tail = 64 * limits.KIB
+    default_poll = (0.001, 0.05)
 
     def __init__(self) -> None:
         super().__init__()

@@ -40,6 +40,10 @@ class Backend(Protocol):
     def default_tail(self) -> int:
         """The ``tail_bytes`` that a new store gets here, in bytes: what measurements favour on this storage."""
 
+    @property
+    def default_poll(self) -> tuple[float, float]:
+        """The shortest and the longest pause, in seconds, of those who follow the feed here: what a poll costs decides."""
+
     def get(self, get: Get) -> GetAnswer:
         """One object, or that it is missing or not modified."""
 
@@ -69,6 +73,10 @@ class AsyncBackend(Protocol):
     @property
     def default_tail(self) -> int:
         """The ``tail_bytes`` that a new store gets here, in bytes."""
+
+    @property
+    def default_poll(self) -> tuple[float, float]:
+        """The shortest and the longest pause, in seconds, of those who follow the feed here."""
 
     async def get(self, get: Get) -> GetAnswer:
         """One object, or that it is missing or not modified."""

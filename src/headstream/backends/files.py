@@ -85,6 +85,7 @@ class FilesBackend:
 
     keeps_metadata = False
     default_tail = 16 * limits.KIB
+    default_poll = (0.01, 0.25)
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self._root = Path(path).absolute()

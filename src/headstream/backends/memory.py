@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from itertools import count
 from typing import Final
@@ -34,10 +34,13 @@ class MemoryBackend:
 
     keeps_metadata = True
     default_tail = 8 * limits.KIB
+    default_poll = (0.001, 0.05)
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[str, Found] = {}
+        self._keys: list[str] = []
+        """In their order."""
 
     def __repr__(self) -> str:
         return f"MemoryBackend({len(self._objects)} objects)"
@@ -66,14 +69,16 @@ class MemoryBackend:
         """Remove the objects that are there."""
         with self._lock:
             for key in keys:
-                self._objects.pop(key, None)
+                if self._objects.pop(key, None) is not None:
+                    del self._keys[bisect_left(self._keys, key)]
 
     def list(self, prefix: str, after: str, limit: int) -> Page:
         """At most ``limit`` keys that start with ``prefix`` and sort after ``after``."""
         with self._lock:
-            keys = sorted(key for key in self._objects if key.startswith(prefix))
-        start = bisect_right(keys, after)
-        return Page(tuple(keys[start : start + limit]), more=len(keys) > start + limit)
+            start = max(bisect_left(self._keys, prefix), bisect_right(self._keys, after))
+            some = self._keys[start : start + limit + 1]
+        keys = [key for key in some if key.startswith(prefix)]
+        return Page(tuple(keys[:limit]), more=len(keys) > limit)
 
     def close(self) -> None:
         """Nothing to let go of: the objects stay as long as this object does."""
@@ -86,5 +91,7 @@ class MemoryBackend:
 
     def _store(self, put: Put) -> str:
         etag = str(next(_ETAGS))
+        if put.key not in self._objects:
+            insort(self._keys, put.key)
         self._objects[put.key] = Found(put.body, etag, metadata_of(put.about) if put.about else None)
         return etag

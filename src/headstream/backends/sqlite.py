@@ -105,6 +105,7 @@ class SqliteBackend:
 
     keeps_metadata = False
     default_tail = 4 * limits.KIB
+    default_poll = (0.002, 0.05)
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self._path = Path(path).resolve()  # the name by which SQLite finds the log too, whatever link was given

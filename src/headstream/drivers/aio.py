@@ -33,7 +33,7 @@ async def run(gen: Gen[T], backend: AsyncBackend) -> T:
         op = next(gen)
         while True:
             try:
-                answer = stamp() if type(op) is Stamp else await _EXECUTE[type(op)](backend, op)
+                answer = stamp(op.after) if type(op) is Stamp else await _EXECUTE[type(op)](backend, op)
             except (*FAULTS, HeadstreamError) as error:
                 op = gen.throw(error)
             else:
@@ -49,6 +49,7 @@ class Awaited:
     def __init__(self, backend: AsyncBackend) -> None:
         self.backend = backend
         self.default_tail = backend.default_tail
+        self.default_poll = backend.default_poll
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen``. When the waiter is cancelled, the request in flight may or may not take effect."""
@@ -65,6 +66,7 @@ class Threaded:
     def __init__(self, backend: Backend, threads: int = limits.THREADS) -> None:
         self.backend = backend
         self.default_tail = backend.default_tail
+        self.default_poll = backend.default_poll
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headstream")
         self._closed = False
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from headstream.chance import bits80
 from headstream.protocol.ops import Stamped
 
+_TAIL: Final = 2**62 - 1
+"""The random bits at the end of a UUIDv7."""
 
-def stamp() -> Stamped:
-    """A new UUIDv7 and the time that it was made at."""
+
+def stamp(after: bytes | None = None) -> Stamped:
+    """A new UUIDv7, above ``after`` if that is given, and the time that it was made at."""
     nanos = time.time_ns()
-    return Stamped(uuid7(nanos, bits80()), nanos // 1000)
+    made = uuid7(nanos, bits80())
+    if after is not None and made <= after:
+        made = uuid7_above(after, bits80())
+    return Stamped(made, nanos // 1000)
 
 
 def uuid7(nanos: int, chance: int) -> bytes:
@@ -24,3 +31,12 @@ def uuid7(nanos: int, chance: int) -> bytes:
         | (chance & 0x3FFFFFFFFFFFFFFF)
     )
     return value.to_bytes(16, "big")
+
+
+def uuid7_above(after: bytes, chance: int) -> bytes:
+    """A UUIDv7 above ``after``: with a larger random part (RFC 9562, method 2), or of the next millisecond if that is used up."""
+    value = int.from_bytes(after, "big")
+    tail = (value & _TAIL) + 1 + (chance & 0xFF_FFFF_FFFF_FFFF)
+    if tail > _TAIL:
+        return uuid7(((value >> 80) + 1) * 1_000_000, chance)
+    return (value & ~_TAIL | tail).to_bytes(16, "big")

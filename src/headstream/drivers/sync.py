@@ -21,7 +21,7 @@ _EXECUTE: Final[dict[type[Op[Any]], Callable[[Backend, Any], object]]] = {
     List: lambda backend, op: backend.list(op.prefix, op.after, limits.LIST_PAGE),
     Commit: lambda backend, op: backend.commit(op.prelude, op.head),
     Delete: lambda backend, op: backend.delete(op.keys),
-    Stamp: lambda _backend, _op: stamp(),
+    Stamp: lambda _backend, op: stamp(op.after),
     Pause: lambda _backend, op: time.sleep(random.uniform(0, op.at_most)),  # noqa: S311 - jitter, no secret
 }
 

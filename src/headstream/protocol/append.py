@@ -6,7 +6,7 @@ Rules, and what each leans on:
    if its conditional write took effect, and the same etag is won at most once (*the condition is checked and applied
    atomically*).
 2. Everything the new head refers to, and its intent, is durable before the head is tried (*Commit*).
-3. Every attempt has a fresh changeset id, in its frame, its intent and the names of its objects, and is sent once. A late effect of an old
+3. Every attempt has a fresh changeset id (above that of the changeset before it), in its frame, its intent and the names of its objects, and is sent once. A late effect of an old
    attempt can only be that attempt's own commit, and only while its etag still stands.
 4. An attempt that was not acknowledged stays *open* until the stream has grown past the version it follows; even one that
    was refused, since a gateway may have sent it twice, or answered for a server that had acted. What then follows that
@@ -36,7 +36,7 @@ from headstream.errors import (
 )
 from headstream.model import Expected, Settings
 from headstream.protocol import codec, head, intent, keys
-from headstream.protocol.codec import Frame
+from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.head import Change, Known
 from headstream.protocol.intent import Intent
 from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Pause, Stamp, Stored
@@ -54,6 +54,8 @@ class Proposal(msgspec.Struct, frozen=True):
     expected: int | Expected
     """A version, ``ANY`` or ``EXISTS`` (``NO_STREAM`` is version 0)."""
     key: str | None = None
+    settled: tuple[bytes, ...] | None = None
+    """In the feed: the intents that this settles."""
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -151,11 +153,11 @@ def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _
     state = known.state
     if state.version + proposal.events > limits.MAX_VERSION:
         raise InvalidInput(f"a stream has at most {limits.MAX_VERSION} events", stream=proposal.stream)
-    stamp = yield from Stamp()
+    stamp = yield from Stamp(state.fields.changeset_id)
     frame = codec.encode_frame(
         stamp.id, state.fields.changeset_id, state.version, stamp.micros, key=proposal.key, rows=proposal.rows
     )
-    grown, prelude = head.follow(state, Change(stamp.id, frame, proposal.events), settings)
+    grown, prelude = head.follow(state, Change(stamp.id, frame, proposal.events, proposal.settled), settings)
     if settings.feed:
         objects = [put.key for put in prelude]
         prelude = (intent.put(Intent(stamp.id, state.stream, state.version, stamp.micros, objects)), *prelude)
@@ -216,7 +218,7 @@ def _duplicate(known: Known, proposal: Proposal) -> Gen[Appended | None]:
     return Appended(found.id, found.version, known) if found is not None else None
 
 
-def _with_key(chain: list[Frame], key: str) -> Frame | None:
+def _with_key(chain: Chain, key: str) -> Frame | Batch | None:
     return next((frame for frame in reversed(chain) if frame.key == key), None)
 
 

@@ -10,6 +10,7 @@ Rules:
   format makes is :class:`CorruptData` with the object's key. Decoders raise nothing else, whatever the bytes.
 * A frame is one changeset: the CRC-32 of what follows (4 bytes, big-endian), then its MessagePack. It is encoded once, and copied
   byte for byte ever after. ``digest(n) = sha256(digest(n-1) + frame(n))``, with 32 zero bytes before the first.
+* The events of the feed's changesets are whole :class:`FeedEvent` arrays, so that a replay decodes each by one step of C.
 * Event data keeps its kind: JSON is stored as a MessagePack string, bytes as MessagePack binary, nothing as nil.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import starmap
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from zlib import crc32
@@ -26,7 +27,8 @@ import msgspec
 
 from headstream import limits
 from headstream.errors import CorruptData, InvalidInput, UnsupportedFormat
-from headstream.model import Event, RecordedEvent
+from headstream.model import Event, FeedEvent, RecordedEvent
+from headstream.protocol import keys
 
 FORMAT: Final = 1
 NO_DIGEST: Final = bytes(32)
@@ -40,18 +42,24 @@ Row: TypeAlias = tuple[str, Any, str | None, str | None]
 _DATA_KINDS: Final = frozenset({str, bytes, type(None)})
 
 S = TypeVar("S", bound=msgspec.Struct)
+C = TypeVar("C")
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
-class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A changeset: ``events`` appended at ``micros``, after version ``follows`` and after changeset ``parent``."""
+class Changeset(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What every frame begins with: a changeset appended at ``micros``, after version ``follows`` and after changeset ``parent``."""
 
     id: Id
     parent: Id | None
     follows: Count
     micros: Count
     key: str | None
+
+
+class Frame(Changeset, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A changeset of an application's stream."""
+
     events: Annotated[list[Row], msgspec.Meta(min_length=1)]
 
     @property
@@ -59,8 +67,55 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         """The version of the stream after it."""
         return self.follows + len(self.events)
 
+    def recorded(self, stream: str, first: int, last: int) -> list[RecordedEvent]:
+        """Its events whose versions are ``first`` to ``last``."""
+        rows = self.events
+        version = self.follows + 1
+        if version < first or version + len(rows) - 1 > last:
+            skip = max(0, first - version)
+            rows = rows[skip : max(0, last - version + 1)]
+            version += skip
+        changeset, micros = self.id, self.micros
+        return [
+            RecordedEvent(stream, number, type_, data, metadata, event_id, changeset, micros)
+            for number, (type_, data, metadata, event_id) in enumerate(rows, version)
+        ]
+
+    def published(self, stream: str, position: int) -> list[FeedEvent]:
+        """Its events as the feed has them, the first of them at ``position``."""
+        changeset, micros, first = self.id, self.micros, self.follows + 1
+        ahead = position - first
+        return [
+            FeedEvent(stream, number, type_, data, metadata, event_id, changeset, micros, ahead + number)
+            for number, (type_, data, metadata, event_id) in enumerate(self.events, first)
+        ]
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes in the feed."""
+        return sum([200 + len(data or "") + len(metadata or "") for _, data, metadata, _ in self.events])
+
+
+class Batch(Changeset, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A changeset of the feed."""
+
+    events: Annotated[list[FeedEvent], msgspec.Meta(min_length=1)]
+
+    @property
+    def version(self) -> int:
+        """The position of its last event."""
+        return self.follows + len(self.events)
+
+    def recorded(self, _stream: str, first: int, last: int) -> list[FeedEvent]:
+        """Its events whose positions are ``first`` to ``last``."""
+        return self.events[max(0, first - self.follows - 1) : max(0, last - self.follows)]
+
+
+Chain: TypeAlias = Sequence[Frame | Batch]
+"""Consecutive changesets of one stream."""
 
 _unpack_frame: Final = msgspec.msgpack.Decoder(Frame).decode
+_unpack_batch: Final = msgspec.msgpack.Decoder(Batch).decode
 _unpack_any: Final = msgspec.msgpack.Decoder(list[Any]).decode
 
 # --- envelopes ---------------------------------------------------------------------------------------------------
@@ -124,23 +179,38 @@ def encode_frame(
 
 def decode_frame(frame: bytes, key: str) -> Frame:
     """The changeset of a frame that lies in the object ``key``."""
-    packed = frame[4:]
-    if crc32(packed) != int.from_bytes(frame[:4], "big"):
-        raise CorruptData("the checksum of a changeset is wrong", key=key)
-    try:
-        changeset = _unpack_frame(packed)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
+    changeset = _decode(_unpack_frame, frame, key)
     if not _DATA_KINDS.issuperset([type(row[1]) for row in changeset.events]):
         raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
     return changeset
 
 
-def decode_chain(frames: Iterable[bytes], follows: int, parent: bytes | None, key: str) -> list[Frame]:
-    """The changesets of consecutive frames, the first of which follows version ``follows`` and changeset ``parent``."""
+def decode_batch(frame: bytes, key: str) -> Batch:
+    """The changeset of a frame of the feed that lies in the object ``key``."""
+    batch = _decode(_unpack_batch, frame, key)
+    if not _DATA_KINDS.issuperset([type(event.payload) for event in batch.events]):
+        raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
+    if [event.position for event in batch.events] != list(range(batch.follows + 1, batch.version + 1)):
+        raise CorruptData(f"the positions of the events after {batch.follows} have a gap", key=key)
+    return batch
+
+
+def _decode(unpack: Callable[[bytes], C], frame: bytes, key: str) -> C:
+    packed = frame[4:]
+    if crc32(packed) != int.from_bytes(frame[:4], "big"):
+        raise CorruptData("the checksum of a changeset is wrong", key=key)
+    try:
+        return unpack(packed)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
+
+
+def decode_chain(frames: Iterable[bytes], follows: int, parent: bytes | None, key: str, *, stream: str) -> Chain:
+    """The changesets of consecutive frames of a stream, the first of which follows version ``follows`` and changeset ``parent``."""
+    decode: Callable[[bytes, str], Frame | Batch] = decode_batch if stream == keys.FEED else decode_frame
     chain = []
     for raw in frames:
-        frame = decode_frame(raw, key)
+        frame = decode(raw, key)
         if frame.follows != follows or frame.parent != parent:
             raise CorruptData(f"a changeset does not follow version {follows} as it should", key=key)
         follows += len(frame.events)
@@ -208,17 +278,14 @@ def _has_nonfinite(value: object) -> bool:
     return isinstance(value, (list, tuple, set, frozenset)) and any(map(_has_nonfinite, value))
 
 
-def recorded(stream: str, chain: Iterable[Frame], first: int, last: int) -> list[RecordedEvent]:
-    """The events of ``chain`` whose versions are ``first`` to ``last``."""
+def encode_published(events: Sequence[FeedEvent]) -> bytes:
+    """The events of one changeset of the feed as MessagePack."""
+    return _pack(events)
+
+
+def recorded(stream: str, chain: Chain, first: int, last: int) -> list[RecordedEvent]:
+    """The events of ``chain`` whose versions are ``first`` to ``last``; of the feed, whose positions are."""
     events: list[RecordedEvent] = []
     for frame in chain:
-        rows = frame.events
-        version = frame.follows + 1
-        if version < first or version + len(rows) - 1 > last:
-            skip = max(0, first - version)
-            rows = rows[skip : max(0, last - version + 1)]
-            version += skip
-        changeset, micros = frame.id, frame.micros
-        for number, (type_, data, metadata, event_id) in enumerate(rows, version):
-            events.append(RecordedEvent(stream, number, type_, data, metadata, event_id, changeset, micros))
+        events += frame.recorded(stream, first, last)
     return events

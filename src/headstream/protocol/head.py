@@ -11,6 +11,7 @@ Rules:
 * Segments and pages are named by the id of the attempt that makes them, never by their content: two attempts share no object, so
   what a failed attempt left can be deleted without a look at anybody else's.
 * Content never repeats: every write changes the newest changeset's id or the fence. So etags made of content are safe.
+* A head of version 0 is that of a stream that does not exist, whose first append was fenced.
 """
 
 from __future__ import annotations
@@ -53,7 +54,14 @@ class Fields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     sealed: Sealed
     levels: list[list[Ref]]
     extensions: dict[str, Any]
-    """Room for what format 1 reserves and this code does not know. A reader must understand all of it, or refuse."""
+    """:class:`Extensions`, and room for what format 1 reserves and this code does not know: that must be refused."""
+
+
+class Extensions(msgspec.Struct, frozen=True):
+    """What this code knows of a head's extensions."""
+
+    settled: list[Id] = []
+    """In the feed's head: the intents that its newest changeset settled. They may still be in the inbox, and count no more."""
 
 
 class Packed(msgspec.Struct, frozen=True, eq=False):
@@ -103,6 +111,11 @@ class State(msgspec.Struct, frozen=True):
         return self.fields.version
 
     @property
+    def settled(self) -> frozenset[bytes]:
+        """Of the feed: the intents that its newest changeset settled."""
+        return frozenset(self.fields.extensions.get("settled", ()))
+
+    @property
     def age(self) -> tuple[int, int]:
         """Grows with every write of the head."""
         return self.fields.version, self.fields.fence
@@ -111,7 +124,15 @@ class State(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """About how many bytes this takes in memory: measured, with what each object costs besides its content."""
         levels = self.fields.levels
-        return 450 + self.tail_size + 41 * len(self.tail) + 90 * len(levels) + 170 * sum(map(len, levels))
+        settled = self.fields.extensions.get("settled", ())
+        return (
+            450
+            + 57 * len(settled)
+            + self.tail_size
+            + 41 * len(self.tail)
+            + 90 * len(levels)
+            + 170 * sum(map(len, levels))
+        )
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -127,6 +148,8 @@ class Change(msgspec.Struct, frozen=True):
     id: bytes
     frame: bytes
     events: int
+    settled: tuple[bytes, ...] | None = None
+    """In the feed: the intents that this settles."""
 
 
 _decoder: Final = msgspec.msgpack.Decoder(Fields)
@@ -142,12 +165,7 @@ def decode(body: bytes, key: str, stream: str) -> State:
     fields, (frames,) = codec.unseal("head", body, key, _decoder, extra=1)
     if fields.stream != stream:
         raise CorruptData(f"the head is that of stream {fields.stream!r}, not of {stream!r}", key=key)
-    if fields.extensions:
-        raise UnsupportedFormat(
-            "the head uses a feature of a newer headstream: upgrade this one",
-            key=key,
-            features=sorted(fields.extensions),
-        )
+    _check_extensions(fields.extensions, key)
     if not isinstance(frames, list) or not all(isinstance(frame, bytes) for frame in frames):
         raise CorruptData("the tail of the head is no list of changesets", key=key)
     problem = _inconsistency(fields, len(frames))
@@ -156,9 +174,27 @@ def decode(body: bytes, key: str, stream: str) -> State:
     return State(fields, tuple(frames), sum(map(len, frames)))
 
 
+def _check_extensions(extensions: dict[str, Any], key: str) -> None:
+    if not extensions:
+        return
+    unknown = extensions.keys() - set(Extensions.__struct_fields__)
+    if unknown:
+        raise UnsupportedFormat(
+            "the head uses a feature of a newer headstream: upgrade this one", key=key, features=sorted(unknown)
+        )
+    try:
+        msgspec.convert(extensions, Extensions)
+    except msgspec.ValidationError as error:
+        raise CorruptData(f"the extensions of the head cannot be decoded: {error}", key=key) from None
+
+
 def _inconsistency(fields: Fields, frames: int) -> str | None:
-    if fields.version == 0 or fields.changeset_id is None:
+    if (fields.version == 0) != (fields.changeset_id is None):
+        return "its version does not fit its newest changeset"
+    if fields.version == 0 and (fields.fence == 0 or fields.parent_id is not None or fields.digest != NO_DIGEST):
         return "it has no changeset"
+    if fields.stream != keys.FEED and "settled" in fields.extensions:
+        return "it settles intents, which only the feed does"
     sealed = fields.sealed
     if sealed.version > fields.version or (sealed.version == fields.version) != (frames == 0):
         return "the tail does not reach from the segments to the version"
@@ -192,12 +228,11 @@ def encode(state: State) -> bytes:
 def put(state: State, etag: str | None) -> Put:
     """The write that makes ``state`` the head, if the head still has ``etag`` (``None``: if there is none)."""
     fields = state.fields
-    assert fields.changeset_id is not None
     return Put(
         keys.head(fields.stream),
         encode(state),
         ABSENT if etag is None else Matches(etag),
-        About(fields.stream, fields.version, fields.changeset_id, fields.parent_id),
+        About(fields.stream, fields.version, fields.changeset_id or bytes(16), fields.parent_id),
     )
 
 
@@ -221,7 +256,8 @@ def follow(state: State, change: Change, settings: Settings) -> tuple[State, tup
         ref, segment = _seal(old, seals, end, change.id)
         levels, pages = _refer(old.stream, levels, ref, change.id, settings.fan_out)
         sealed, puts = end, (segment, *pages)
-    fields = Fields(old.stream, version, change.id, old.changeset_id, digest, old.fence, sealed, levels, old.extensions)
+    extensions = old.extensions if change.settled is None else {"settled": change.settled}
+    fields = Fields(old.stream, version, change.id, old.changeset_id, digest, old.fence, sealed, levels, extensions)
     return State(fields, tail, size, Packed.of(levels, state.packed)), puts
 
 

@@ -28,7 +28,11 @@ HEADS: Final = "heads/"
 SEGMENTS: Final = "segments/"
 INDEX: Final = "index/"
 INBOX: Final = "inbox/"
+CHECKPOINTS: Final = "checkpoints/"
 PROBES: Final = "probes/"
+
+FEED: Final = "$feed"
+"""The stream of all events."""
 
 _UNDERSCORES: Final = ("_0", "_1", "_2", "_3", "__", "_a")
 
@@ -90,9 +94,14 @@ def page(stream: str, level: int, first: int, object_id: bytes) -> str:
     return f"{INDEX}{escape(stream)}/{level}-{first:016d}-{object_id.hex()}"
 
 
-def intent(changeset_id: bytes) -> str:
-    """The key of the intent that announces a changeset."""
-    return INBOX + changeset_id.hex()
+def intent(changeset_id: bytes, follows: int, stream: str) -> str:
+    """The key of the intent that announces a changeset after version ``follows`` of a stream."""
+    return f"{INBOX}{changeset_id.hex()}-{follows}-{escape(stream)}"
+
+
+def checkpoint(name: str) -> str:
+    """The key of the checkpoint that a worker of this name keeps."""
+    return CHECKPOINTS + escape(name)
 
 
 def probe(probe_id: bytes) -> str:

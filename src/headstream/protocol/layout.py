@@ -98,7 +98,7 @@ def load(stream: str, known: Known | None) -> Gen[Layout | None]:
     Raises :class:`Unavailable` and :class:`CorruptData`.
     """
     known = yield from load_head(stream, known)
-    if known.etag is None:
+    if known.etag is None or not known.state.version:
         return None
     fields = known.state.fields
     return Layout(

@@ -181,7 +181,9 @@ class Stamped(msgspec.Struct, frozen=True):
 
 
 class Stamp(Op[Stamped], frozen=True):
-    """A fresh id and the time."""
+    """A fresh id, which sorts after the id ``after`` whatever the clock says, and the time."""
+
+    after: bytes | None = None
 
 
 class Pause(Op[None], frozen=True):

@@ -13,7 +13,8 @@ Rules:
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -22,7 +23,7 @@ from headstream import limits
 from headstream.errors import CorruptData, Unavailable
 from headstream.model import RecordedEvent
 from headstream.protocol import codec, keys
-from headstream.protocol.codec import Frame
+from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.head import Known, Span, decode, nothing, spans, spans_of
 from headstream.protocol.ops import FAULTS, Found, Gen, Get, GetAnswer, GetMany, List, Missing, NotModified
 from headstream.protocol.segment import decode_page, decode_segment
@@ -100,18 +101,18 @@ def step(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
     return events, Cursor(cursor.known, last + 1, cursor.last, siblings=siblings)
 
 
-def tail_chain(known: Known) -> list[Frame]:
+def tail_chain(known: Known) -> Chain:
     """The changesets in the tail, oldest first."""
     state, sealed = known.state, known.state.fields.sealed
     key = keys.head(state.stream)
-    chain = codec.decode_chain(state.tail, sealed.version, sealed.changeset_id, key)
+    chain = codec.decode_chain(state.tail, sealed.version, sealed.changeset_id, key, stream=state.stream)
     end = chain[-1].version if chain else sealed.version
     if end != state.version or (chain and chain[-1].id != state.fields.changeset_id):
         raise CorruptData("the tail of the head does not end with its newest changeset", key=key)
     return chain
 
 
-def changeset_after(known: Known, version: int) -> Gen[Frame]:
+def changeset_after(known: Known, version: int) -> Gen[Frame | Batch]:
     """The changeset that follows ``version``, which the stream has reached and passed.
 
     Raises :class:`CorruptData` when no changeset holds what comes after it, which no writer of this stream can have caused.
@@ -127,7 +128,32 @@ def changeset_after(known: Known, version: int) -> Gen[Frame]:
     raise CorruptData(f"no changeset holds version {version + 1}", key=keys.head(known.state.stream))
 
 
-def newest_segment(known: Known) -> Gen[list[Frame]]:
+def changesets(known: Known, follows: Sequence[int]) -> Gen[tuple[Chain, int]]:
+    """The changesets that follow the first of some versions, which the stream has passed; and how many versions that answers for.
+
+    ``follows`` ascends and is not empty. Versions in the middle of a changeset have none that follows them. The segments that hold
+    versions next to each other are fetched together, as many as fit in ``READ_WINDOW``.
+    """
+    sealed = known.state.fields.sealed.version
+    if follows[0] >= sealed:
+        chain, answered = tail_chain(known), len(follows)
+    else:
+        run = yield from _siblings(known, (), follows[0] + 1)
+        window: list[Span] = []
+        size = 0
+        for span in run[run.index(_at(run, follows[0] + 1)) :]:
+            size += span.ref.size
+            unwanted = bisect_left(follows, span.ref.first - 1) == bisect_left(follows, span.last)
+            if window and (unwanted or size > limits.READ_WINDOW or len(window) == limits.READ_WINDOW_OBJECTS):
+                break
+            window.append(span)
+        chain = yield from _fetch(known.state.stream, window)
+        answered = bisect_left(follows, window[-1].last)
+    wanted = frozenset(follows[:answered])
+    return [frame for frame in chain if frame.follows in wanted], answered
+
+
+def newest_segment(known: Known) -> Gen[Chain]:
     """The changesets of the newest segment; none if nothing was sealed yet."""
     levels = known.state.fields.levels
     if not levels:
@@ -183,14 +209,14 @@ def _window(run: tuple[Span, ...], at: int, cursor: Cursor) -> list[Span]:
     return window[::-1] if cursor.backwards else window
 
 
-def _fetch(stream: str, run: list[Span]) -> Gen[list[Frame]]:
+def _fetch(stream: str, run: list[Span]) -> Gen[Chain]:
     """The changesets of consecutive segments."""
     requests = tuple(Get(span.key(stream)) for span in run)
     try:
         answers = yield from GetMany(requests)
     except FAULTS as fault:
         raise Unavailable(_RETRY, key=requests[0].key) from fault
-    chain: list[Frame] = []
+    chain: list[Frame | Batch] = []
     for span, request, answer in zip(run, requests, answers, strict=True):
         segment = decode_segment(_body(answer, request.key), request.key, stream, span.ref, span.last)
         if chain and segment.fields.parent_id != chain[-1].id:

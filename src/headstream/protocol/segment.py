@@ -18,7 +18,7 @@ import zstandard
 from headstream import limits
 from headstream.errors import CorruptData
 from headstream.protocol import codec
-from headstream.protocol.codec import Count, Digest, Frame, Id, Version
+from headstream.protocol.codec import Chain, Count, Digest, Id, Version
 
 ZSTD: Final = "zstd"
 LEVEL: Final = 3
@@ -109,7 +109,7 @@ class Segment(msgspec.Struct, frozen=True):
 
     fields: SegmentFields
     frames: list[bytes]
-    chain: list[Frame]
+    chain: Chain
 
 
 def decode_segment(body: bytes, key: str, stream: str, ref: Ref, last: int) -> Segment:
@@ -122,7 +122,7 @@ def decode_segment(body: bytes, key: str, stream: str, ref: Ref, last: int) -> S
     if fields.codec != ZSTD or not isinstance(packed, bytes):
         raise CorruptData(f"the segment is compressed by {fields.codec!r}, which nobody writes", key=key)
     frames = _decompress(packed, fields.size, key)
-    chain = codec.decode_chain(frames, fields.first - 1, fields.parent_id, key)
+    chain = codec.decode_chain(frames, fields.first - 1, fields.parent_id, key, stream=stream)
     if not chain or chain[-1].version != last or sum(map(len, frames)) != ref.size:
         raise CorruptData("the segment does not hold the changesets that it announces", key=key)
     return Segment(fields, frames, chain)

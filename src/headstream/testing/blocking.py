@@ -24,6 +24,7 @@ class Blocking:
         self.backend = backend
         self.keeps_metadata = backend.keeps_metadata
         self.default_tail = backend.default_tail
+        self.default_poll = backend.default_poll
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="headstream-blocking", daemon=True)
         self._thread.start()

@@ -26,6 +26,7 @@ class _Cloud:
 
     keeps_metadata = True
     default_tail = 64 * limits.KIB
+    default_poll = (0.2, 5.0)
 
     def __init__(
         self,

@@ -1,0 +1,156 @@
+"""Checkpoints: how far a worker with a name has read the feed.
+
+Rules:
+
+* A checkpoint moves only by a conditional write on the one that its worker read or wrote last. So of two workers with one name, the one
+  that came later goes on, and the other is told at its next save.
+* It never goes back: a worker saves positions that do not decrease, and whoever takes over begins where the checkpoint is.
+* Its content never repeats: every write has a fresh id. So etags made of content are safe; and after an unknown outcome the id tells whose it is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from headstream import limits
+from headstream.errors import CheckpointLost, CorruptData, Unavailable
+from headstream.protocol import codec, keys
+from headstream.protocol.codec import Count, Id
+from headstream.protocol.ops import (
+    ABSENT,
+    FAULTS,
+    Commit,
+    Delete,
+    Found,
+    Gen,
+    Get,
+    GetMany,
+    List,
+    Matches,
+    NotApplied,
+    Pause,
+    Put,
+    Stamp,
+    Stored,
+)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """How far a worker has read the feed, as the store keeps it."""
+
+    name: str
+    position: int
+    """All events up to this one are handled; 0 for none."""
+    owner: str
+    """Who saved it: the host's name and the process's number."""
+    micros: int
+    """When it was saved, by the owner's clock: microseconds since 1970-01-01 UTC."""
+    id: bytes
+    """Of this save, 16 bytes."""
+    etag: str
+    """The storage's tag of the object."""
+
+    @property
+    def saved_at(self) -> datetime:
+        """When it was saved, by the owner's clock, in UTC."""
+        return _EPOCH + timedelta(microseconds=self.micros)
+
+
+class Fields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The fields of a checkpoint, as stored."""
+
+    name: str
+    id: Id
+    position: Count
+    owner: str
+    micros: Count
+
+
+_decoder: Final = msgspec.msgpack.Decoder(Fields)
+
+
+def decode(body: bytes, key: str, etag: str) -> Checkpoint:
+    """The checkpoint in the object ``key``."""
+    fields, _ = codec.unseal("checkpoint", body, key, _decoder)
+    if keys.checkpoint(fields.name) != key:
+        raise CorruptData("the checkpoint belongs under another key", key=key)
+    return Checkpoint(fields.name, fields.position, fields.owner, fields.micros, fields.id, etag)
+
+
+def load(name: str) -> Gen[Checkpoint | None]:
+    """The checkpoint of this name, if there is one. Raises :class:`Unavailable` and :class:`CorruptData`."""
+    key = keys.checkpoint(name)
+    try:
+        answer = yield from Get(key)
+    except FAULTS as fault:
+        raise Unavailable("the storage did not answer: try again later", key=key) from fault
+    return decode(answer.body, key, answer.etag) if isinstance(answer, Found) else None
+
+
+def save(name: str, before: Checkpoint | None, position: int, owner: str) -> Gen[Checkpoint]:
+    """Move the checkpoint from ``before`` to ``position``.
+
+    Raises :class:`CheckpointLost` when somebody else moved it; :class:`Unavailable` when it may or may not have moved; :class:`CorruptData`.
+    """
+    key = keys.checkpoint(name)
+    position = max(position, before.position if before is not None else 0)
+    ours: set[bytes] = set()
+    for attempt in range(limits.FAULT_ATTEMPTS):
+        stamp = yield from Stamp()
+        ours.add(stamp.id)
+        body = codec.seal("checkpoint", Fields(name, stamp.id, position, owner, stamp.micros))
+        try:
+            answer = yield from Commit((), Put(key, body, ABSENT if before is None else Matches(before.etag)))
+        except NotApplied:
+            pass
+        except FAULTS:  # it may have moved, or may do so yet
+            found = yield from load(name)
+            if found is not None and found.id in ours:
+                return found
+        else:
+            if isinstance(answer, Stored):
+                return Checkpoint(name, position, owner, stamp.micros, stamp.id, answer.etag)
+            found = yield from load(name)  # a refusal may be untrue, or the echo of an attempt of ours
+            if found is not None and found.id in ours:
+                return found
+            if (found and found.etag) != (before and before.etag):
+                raise _lost(name, found)
+        yield from Pause(min(limits.FAULT_PAUSE[0] * 2.0**attempt, limits.FAULT_PAUSE[1]))
+    raise Unavailable("the checkpoint could not be saved: try again later", key=key)
+
+
+def _lost(name: str, found: Checkpoint | None) -> CheckpointLost:
+    if found is None:
+        return CheckpointLost("the checkpoint was removed while a worker was using it", name=name)
+    return CheckpointLost(
+        "another worker took the checkpoint over: stop this one", name=name, owner=found.owner, position=found.position
+    )
+
+
+def forget(name: str) -> Gen[None]:
+    """Remove the checkpoint. A worker that uses it is told at its next save. Raises :class:`Unavailable`."""
+    key = keys.checkpoint(name)
+    try:
+        yield from Delete((key,))
+    except FAULTS as fault:
+        raise Unavailable("the storage did not answer: try again later", key=key) from fault
+
+
+def list_checkpoints(after: str) -> Gen[tuple[list[Checkpoint], str | None]]:
+    """Some checkpoints, in the order of their names, and the key to go on after, if there may be more."""
+    try:
+        page = yield from List(keys.CHECKPOINTS, after)
+        answers = yield from GetMany(tuple([Get(key) for key in page.keys]))
+    except FAULTS as fault:
+        raise Unavailable("the storage did not answer: try again later", key=keys.CHECKPOINTS) from fault
+    found = [
+        decode(answer.body, key, answer.etag)
+        for key, answer in zip(page.keys, answers, strict=True)
+        if isinstance(answer, Found)
+    ]
+    return found, page.keys[-1] if page.more and page.keys else None

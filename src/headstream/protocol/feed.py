@@ -1,0 +1,365 @@
+"""The feed: every event of the store in one order, itself the stream ``$feed``. Whoever wants to read it may advance it.
+
+An advance moves committed changesets from the inbox into the feed::
+
+    survey    1  GET the feed's head
+              2  LIST the inbox                      -> first: what is known to be announced
+              3  LIST the inbox again                -> second: what may be settled
+              4  DELETE what is in the second list and in the head of 1 as settled: a crash left it there
+    publish   5  GET the heads of the streams of the oldest intents
+              6  for every intent of the second list:
+                   no intent of the first list follows this version of the stream, or a later one
+                                                     -> leave it to the next survey
+                   its changeset is in the stream    -> publish it
+                   the stream has grown past it      -> it is dead: delete the objects that were made for it, and the intent
+                   else, younger than the grace      -> leave it
+                   else                              -> fence the head, then it is dead
+              7  append the events to the feed, at the version of 1, with the settled intents listed in the new head
+    clear     8  DELETE the settled intents; whoever waits for the events has them before that
+              and again from 5 for the next oldest, until the second list is used up.
+
+Rules, and what each leans on:
+
+1. Of one stream, an intent is sent only when the changesets before it were committed, and so announced (append, rules 1 and 2). So whatever precedes
+   an intent of the first list was announced before the second list began, and is in it (*a list misses none that was written
+   before it began*), unless it was settled. With one list only, a later changeset could overtake an earlier one. The heads may be
+   read at any time after that: so one pair of lists serves many batches.
+2. What the second list has is not in the feed of 1, but for what its newest changeset settled: each advance deletes what it settled, and what
+   that changeset settled, before it appends the next (4, 8). The intent is not written again, since nothing is sent twice (append, rule 3).
+3. The append of 7 takes effect only if the feed is still the one of 1. So of two advances one wins, and nothing is published twice.
+4. A dead changeset never comes to life: its etag was spent, by a changeset of another or by the fence. So its intent and its objects may be deleted
+   at any time, and by several.
+5. A stream that does not exist is fenced by a head of version 0: the first append can then no longer create the head.
+6. Ids of one stream increase (append, rule 3). So the first keys of the inbox hold the oldest intents of every stream, and an advance may look at a window of
+   it: the second list ends where the first one did. Memory is bounded, whatever waits.
+7. When an intent is old is judged by its id and this machine's clock. Wrong clocks cost a slow writer a conflict, and nothing else.
+
+A committed changeset is never skipped, since its intent is deleted only after the feed has it; each stream keeps its order (1, 6); nothing is
+there twice (2, 3). Across streams, events of one batch are in the order of their times, by the clocks of their writers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
+
+import msgspec
+
+from headstream import limits
+from headstream.errors import OutcomeUnknown, Unavailable, WrongExpectedVersion
+from headstream.model import FeedEvent, Settings
+from headstream.protocol import append, codec, head, intent, keys
+from headstream.protocol.append import Appended, Proposal
+from headstream.protocol.codec import Frame
+from headstream.protocol.head import Known, nothing
+from headstream.protocol.intent import Announced
+from headstream.protocol.ops import (
+    FAULTS,
+    Commit,
+    Delete,
+    Found,
+    Gen,
+    Get,
+    GetAnswer,
+    GetMany,
+    List,
+    Missing,
+    Pause,
+    Stamp,
+    Stored,
+)
+from headstream.protocol.read import changesets, load_head
+
+_AGAIN = "the storage did not answer while the feed was advanced; nothing is lost: try again later"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a survey found, and what is left of it to publish."""
+
+    feed: Known
+    rest: tuple[Announced, ...]
+    """Of the second list, what the first one makes sure of and what was not dealt with yet; oldest first."""
+    more: bool
+    """Whether the inbox goes on behind the window."""
+    settled: tuple[str, ...] = ()
+    """Keys of intents that the newest changeset of the feed settled: they are deleted before the next is appended."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do, and nothing lies behind the window."""
+        return not (self.rest or self.settled or self.more)
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one batch did."""
+
+    plan: Plan
+    """What is left."""
+    published: int = 0
+    """Events."""
+    settled: int = 0
+    """Intents that are dealt with, dead ones included."""
+    lost: bool = False
+    """Another advance was first, or came after: the plan is void."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far an advance has come, which takes as many steps as there are batches."""
+
+    plan: Plan | None = None
+    done: bool = False
+    published: int = 0
+    """Events."""
+    settled: int = 0
+    """Intents."""
+    lost: int = 0
+    """Batches lost to others, one after the other."""
+    window: int = limits.FEED_WINDOW
+    idle: bool = True
+    """Whether the window has nothing yet that could be settled."""
+
+
+Cached = Callable[[str], Known | None]
+"""The head of a stream as it was seen last, to save its body."""
+
+
+def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress]:
+    """The next step of an advance: a survey or a batch. When it is done, all that was committed before it began is in the feed.
+
+    Raises :class:`Unavailable`, :class:`CorruptData`, and what a backend raises for good.
+    """
+    if progress.plan is None:
+        plan = yield from survey(cached(keys.FEED), progress.window)
+        return msgspec.structs.replace(progress, plan=plan, done=plan.finished)
+    if progress.plan.settled:
+        yield from _delete(progress.plan.settled)
+        plan = msgspec.structs.replace(progress.plan, settled=())
+        return msgspec.structs.replace(progress, plan=plan, done=plan.finished)
+    if not progress.plan.rest:  # the window is used up, and there is more
+        window = progress.window * 2 if progress.idle else limits.FEED_WINDOW
+        return msgspec.structs.replace(progress, plan=None, window=window, idle=True)
+    batch = yield from publish(settings, progress.plan, cached)
+    lost = progress.lost + 1 if batch.lost else 0
+    if batch.lost:
+        yield from Pause(min(limits.RACE_PAUSE[0] * 2.0 ** min(lost, 30), limits.RACE_PAUSE[1]))
+    return Progress(
+        plan=None if batch.lost else batch.plan,
+        done=lost >= limits.ADVANCE_ATTEMPTS or (not batch.lost and batch.plan.finished),
+        published=progress.published + batch.published,
+        settled=progress.settled + batch.settled,
+        lost=lost,
+        window=progress.window,
+        idle=progress.idle and not batch.settled,
+    )
+
+
+# --- survey ------------------------------------------------------------------------------------------------------
+
+
+def survey(known: Known | None, window: int = limits.FEED_WINDOW) -> Gen[Plan]:
+    """Steps 1 to 4, for the ``window`` oldest intents; ``known`` is the feed's head as it was seen last."""
+    feed = yield from load_head(keys.FEED, known)
+    first, more = yield from _inbox(window, None)
+    if not first:
+        return Plan(feed, (), more=False)
+    sure = {entry.stream: -1 for entry in first}
+    for entry in first:
+        sure[entry.stream] = max(sure[entry.stream], entry.follows)
+    second, _ = yield from _inbox(None, first[-1].key if more else None)
+    settled = feed.state.settled
+    yield from _delete([entry.key for entry in second if entry.id in settled])
+    rest = [entry for entry in second if entry.id not in settled and entry.follows <= sure.get(entry.stream, -1)]
+    return Plan(feed, tuple(rest), more)
+
+
+def _inbox(window: int | None, last: str | None) -> Gen[tuple[list[Announced], bool]]:
+    """The oldest intents: ``window`` of them, or up to the key ``last``; and whether there may be more."""
+    found: list[Announced] = []
+    after = ""
+    while window is None or len(found) < window:
+        try:
+            page = yield from List(keys.INBOX, after)
+        except FAULTS as fault:
+            raise Unavailable(_AGAIN) from fault
+        found += [intent.announced(key) for key in page.keys if last is None or key <= last]
+        if not page.more or not page.keys or (last is not None and page.keys[-1] >= last):
+            return found, False
+        after = page.keys[-1]
+    return found, True
+
+
+# --- publish -----------------------------------------------------------------------------------------------------
+
+
+class _Harvest:
+    """What a batch has collected."""
+
+    def __init__(self, now: int, grace: int) -> None:
+        self._now = now
+        self._grace = grace
+        self._times: dict[str, int] = {}
+        self.changesets: list[tuple[int, str, Frame]] = []
+        """To be published: its time, or that of the one before it in the stream if that is later; stream; frame."""
+        self.dead: list[Announced] = []
+        self.left: set[bytes] = set()
+        """Ids that this batch had no room for."""
+        self.events = 0
+        self._weight = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more should go into this batch."""
+        return self.events >= limits.FEED_BATCH_EVENTS or self._weight >= limits.FEED_BATCH_BYTES
+
+    def publish(self, stream: str, frame: Frame) -> bool:
+        """Have it published after what the stream has here already, if there is room; the first always has it."""
+        events, weight = self.events + len(frame.events), self._weight + frame.weight
+        if self.changesets and (events > limits.FEED_BATCH_EVENTS or weight > limits.FEED_BATCH_BYTES):
+            return False
+        self.events, self._weight = events, weight
+        self._times[stream] = max(frame.micros, self._times.get(stream, 0))
+        self.changesets.append((self._times[stream], stream, frame))
+        return True
+
+    def is_old(self, entry: Announced) -> bool:
+        """Whether its append should have been over long ago."""
+        return self._now - entry.millis > self._grace
+
+
+def publish(settings: Settings, plan: Plan, cached: Cached = lambda _stream: None) -> Gen[Batch]:
+    """Steps 5 to 8, for the oldest intents of a plan."""
+    stamp = yield from Stamp()
+    harvest = _Harvest(stamp.micros // 1000, settings.grace_seconds * 1000)
+    chunk = plan.rest[: limits.FEED_BATCH_INTENTS]
+    waiting: dict[str, list[Announced]] = {}
+    for entry in chunk:
+        waiting.setdefault(entry.stream, []).append(entry)
+    streams = iter(waiting)
+    while not harvest.full and (some := list(islice(streams, limits.FEED_HEADS))):
+        for known in (yield from _heads(some, cached)):
+            yield from _examine(known, waiting[known.state.stream], harvest)
+    for stream in streams:
+        harvest.left.update([entry.id for entry in waiting[stream]])
+    rest = (*[entry for entry in chunk if entry.id in harvest.left], *plan.rest[len(chunk) :])
+    feed, lost = plan.feed, False
+    published = {frame.id for _, _, frame in harvest.changesets}
+    if published:
+        appended = yield from _append(settings, feed, harvest.changesets)
+        if appended is None:
+            return Batch(plan, lost=True)
+        feed, lost = appended.known, appended.known.state.version != appended.version
+    settled = tuple([entry.key for entry in chunk if entry.id in published])
+    yield from _bury(harvest.dead)
+    return Batch(
+        Plan(feed, rest, plan.more, settled),
+        published=harvest.events,
+        settled=len(published) + len(harvest.dead),
+        lost=lost,
+    )
+
+
+def _heads(streams: list[str], cached: Cached) -> Gen[list[Known]]:
+    """Step 5: the heads of ``streams``, in their order."""
+    before = [cached(stream) for stream in streams]
+    gets = tuple(
+        [Get(keys.head(stream), known.etag if known else None) for stream, known in zip(streams, before, strict=True)]
+    )
+    answers = yield from _get_many(gets)
+    heads: list[Known] = []
+    for stream, known, get, answer in zip(streams, before, gets, answers, strict=True):
+        if isinstance(answer, Found):
+            heads.append(Known(head.decode(answer.body, get.key, stream), answer.etag))
+        elif isinstance(answer, Missing) or known is None:
+            heads.append(nothing(stream))
+        else:
+            heads.append(known)
+    return heads
+
+
+def _examine(known: Known, entries: list[Announced], harvest: _Harvest) -> Gen[None]:
+    """Step 6 for one stream."""
+    stream, version = known.state.stream, known.state.version
+    past = deque(sorted([entry for entry in entries if entry.follows < version], key=lambda entry: entry.follows))
+    follows = sorted({entry.follows for entry in past})
+    room = not harvest.full
+    while follows and room:
+        chain, answered = yield from changesets(known, follows)
+        there = {frame.follows: frame for frame in chain}
+        follows = follows[answered:]
+        while past and (not follows or past[0].follows < follows[0]):
+            entry = past[0]
+            frame = there.get(entry.follows)
+            if not isinstance(frame, Frame) or frame.id != entry.id:
+                harvest.dead.append(entry)
+            elif not harvest.publish(stream, frame):
+                room = False
+                break
+            past.popleft()
+    harvest.left.update([entry.id for entry in past])
+    yield from _fence(known, [entry for entry in entries if entry.follows >= version], harvest)
+
+
+def _fence(known: Known, pending: list[Announced], harvest: _Harvest) -> Gen[None]:
+    """Make the appends impossible that should have been over long ago; and those of the stream that were sent before this."""
+    if not any(map(harvest.is_old, pending)):
+        return
+    with suppress(*FAULTS):  # it is tried again by the next advance
+        answer = yield from Commit((), head.put(head.fenced(known.state), known.etag))
+        if isinstance(answer, Stored):
+            harvest.dead += pending
+
+
+def _append(settings: Settings, feed: Known, harvested: list[tuple[int, str, Frame]]) -> Gen[Appended | None]:
+    """Step 7; ``None`` when another advance was first."""
+    events: list[FeedEvent] = []
+    position = feed.state.version + 1
+    harvested.sort(key=lambda entry: entry[0])
+    for _, stream, frame in harvested:
+        events += frame.published(stream, position + len(events))
+    settled = tuple([frame.id for _, _, frame in harvested])
+    proposal = Proposal(
+        keys.FEED, codec.encode_published(events), len(events), feed.state.version, key=None, settled=settled
+    )
+    try:
+        return (yield from append.append(feed_settings(settings), proposal, feed))
+    except WrongExpectedVersion:
+        return None
+    except OutcomeUnknown as error:
+        raise Unavailable(_AGAIN) from error
+
+
+def feed_settings(settings: Settings) -> Settings:
+    """How the feed itself is written: with a longer tail, and announced to nobody."""
+    tail = min(limits.FEED_TAIL * settings.tail_bytes, limits.MAX_TAIL)
+    return msgspec.structs.replace(settings, tail_bytes=tail, feed=False)
+
+
+def _bury(dead: Sequence[Announced]) -> Gen[None]:
+    """Delete what was made for changesets that are dead, then their intents."""
+    for start in range(0, len(dead), limits.FEED_HEADS):
+        some = dead[start : start + limits.FEED_HEADS]
+        answers = yield from _get_many(tuple([Get(entry.key) for entry in some]))
+        orphans: list[str] = []
+        for entry, answer in zip(some, answers, strict=True):
+            if isinstance(answer, Found):
+                orphans += intent.decode(answer.body, entry.key).objects
+        yield from _delete(orphans)
+        yield from _delete([entry.key for entry in some])
+
+
+def _get_many(gets: tuple[Get, ...]) -> Gen[tuple[GetAnswer, ...]]:
+    try:
+        return (yield from GetMany(gets))
+    except FAULTS as fault:
+        raise Unavailable(_AGAIN) from fault
+
+
+def _delete(names: Iterable[str]) -> Gen[None]:
+    some = tuple(names)
+    if some:
+        try:
+            yield from Delete(some)
+        except FAULTS as fault:
+            raise Unavailable(_AGAIN) from fault
