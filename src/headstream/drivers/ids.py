@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from headstream.chance import bits80
@@ -14,10 +15,14 @@ _TAIL: Final = 2**62 - 1
 
 def stamp(after: bytes | None = None) -> Stamped:
     """A new UUIDv7, above ``after`` if that is given, and the time that it was made at."""
-    nanos = time.time_ns()
-    made = uuid7(nanos, bits80())
+    return stamped(time.time_ns(), bits80, after)
+
+
+def stamped(nanos: int, bits: Callable[[], int], after: bytes | None) -> Stamped:
+    """The same at a given time; ``bits`` gives 80 random bits."""
+    made = uuid7(nanos, bits())
     if after is not None and made <= after:
-        made = uuid7_above(after, bits80())
+        made = uuid7_above(after, bits())
     return Stamped(made, nanos // 1000)
 
 

@@ -31,7 +31,7 @@ Rules, and what each leans on:
    at any time, and by several.
 5. A stream that does not exist is fenced by a head of version 0: the first append can then no longer create the head.
 6. Ids of one stream increase (append, rule 3). So the first keys of the inbox hold the oldest intents of every stream, and an advance may look at a window of
-   it: the second list ends where the first one did. Memory is bounded, whatever waits.
+   it: the second list ends where the first one did, or behind what the feed of 1 lists as settled, if that is later (rule 2). Memory is bounded, whatever waits.
 7. When an intent is old is judged by its id and this machine's clock. Wrong clocks cost a slow writer a conflict, and nothing else.
 
 A committed changeset is never skipped, since its intent is deleted only after the feed has it; each stream keeps its order (1, 6); nothing is
@@ -116,7 +116,8 @@ class Progress(msgspec.Struct, frozen=True):
     """Intents."""
     lost: int = 0
     """Batches lost to others, one after the other."""
-    window: int = limits.FEED_WINDOW
+    window: int = 0
+    """Intents to look at; 0 for ``FEED_WINDOW``."""
     idle: bool = True
     """Whether the window has nothing yet that could be settled."""
 
@@ -131,14 +132,14 @@ def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress
     Raises :class:`Unavailable`, :class:`CorruptData`, and what a backend raises for good.
     """
     if progress.plan is None:
-        plan = yield from survey(cached(keys.FEED), progress.window)
+        plan = yield from survey(cached(keys.FEED), progress.window or limits.FEED_WINDOW)
         return msgspec.structs.replace(progress, plan=plan, done=plan.finished)
     if progress.plan.settled:
         yield from _delete(progress.plan.settled)
         plan = msgspec.structs.replace(progress.plan, settled=())
         return msgspec.structs.replace(progress, plan=plan, done=plan.finished)
     if not progress.plan.rest:  # the window is used up, and there is more
-        window = progress.window * 2 if progress.idle else limits.FEED_WINDOW
+        window = (progress.window or limits.FEED_WINDOW) * 2 if progress.idle else 0
         return msgspec.structs.replace(progress, plan=None, window=window, idle=True)
     batch = yield from publish(settings, progress.plan, cached)
     lost = progress.lost + 1 if batch.lost else 0
@@ -158,7 +159,7 @@ def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress
 # --- survey ------------------------------------------------------------------------------------------------------
 
 
-def survey(known: Known | None, window: int = limits.FEED_WINDOW) -> Gen[Plan]:
+def survey(known: Known | None, window: int) -> Gen[Plan]:
     """Steps 1 to 4, for the ``window`` oldest intents; ``known`` is the feed's head as it was seen last."""
     feed = yield from load_head(keys.FEED, known)
     first, more = yield from _inbox(window, None)
@@ -167,8 +168,9 @@ def survey(known: Known | None, window: int = limits.FEED_WINDOW) -> Gen[Plan]:
     sure = {entry.stream: -1 for entry in first}
     for entry in first:
         sure[entry.stream] = max(sure[entry.stream], entry.follows)
-    second, _ = yield from _inbox(None, first[-1].key if more else None)
     settled = feed.state.settled
+    last = max([first[-1].key, *[f"{keys.INBOX}{changeset_id.hex()}~" for changeset_id in settled]]) if more else None
+    second, _ = yield from _inbox(None, last)
     yield from _delete([entry.key for entry in second if entry.id in settled])
     rest = [entry for entry in second if entry.id not in settled and entry.follows <= sure.get(entry.stream, -1)]
     return Plan(feed, tuple(rest), more)

@@ -1,0 +1,7 @@
+"""``python -m headstream.testing.simulator``."""
+
+import sys
+
+from headstream.testing.simulator.command import main
+
+sys.exit(main())

@@ -1,0 +1,69 @@
+"""What is checked with every write, not only at the end: no object may be lost or go back, at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from headstream.protocol import checkpoint, head, keys
+from headstream.protocol.head import State, spans, spans_of
+from headstream.protocol.ops import Found
+from headstream.protocol.segment import decode_page
+
+Check = Callable[[bool, str], None]
+
+
+class Watcher:
+    """Sees every change of the storage as it takes effect."""
+
+    def __init__(self, check: Check) -> None:
+        self._check = check
+        self.objects: Mapping[str, Found] = {}
+        self._heads: dict[str, State] = {}
+        self._checkpoints: dict[str, int] = {}
+
+    def saw(self, key: str, body: bytes | None) -> None:
+        """An object was written (its body) or removed (``None``)."""
+        folder = key.partition("/")[0]
+        if folder == "heads":
+            self._head(key, body)
+        elif folder == "checkpoints":
+            self._checkpoint(key, body)
+        elif body is None and folder in {"segments", "index"}:
+            stream = keys.unescape(key.split("/")[1])
+            state = self._heads.get(stream)
+            self._check(state is None or key not in self.reachable(state), f"{key} was removed, and {stream} needs it")
+
+    def _head(self, key: str, body: bytes | None) -> None:
+        stream = keys.stream_of_head(key)
+        self._check(body is not None, f"the head of {stream} was removed")
+        assert body is not None
+        state = head.decode(body, key, stream)
+        before = self._heads.get(stream)
+        if before is not None:
+            self._check(state.age > before.age, f"the head of {stream} went from {before.age} to {state.age}")
+        self._heads[stream] = state
+        for ref in spans(state.fields):
+            self._check(ref.key(stream) in self.objects, f"the head of {stream} refers to an object that is not there")
+
+    def _checkpoint(self, key: str, body: bytes | None) -> None:
+        if body is not None:
+            position = checkpoint.decode(body, key, "").position
+            self._check(position >= self._checkpoints.get(key, 0), f"{key} went back to {position}")
+            self._checkpoints[key] = position
+
+    def reachable(self, state: State) -> set[str]:
+        """The keys of all that a head refers to."""
+        found: set[str] = set()
+        waiting = spans(state.fields)
+        while waiting:
+            span = waiting.pop()
+            key = span.key(state.stream)
+            found.add(key)
+            if span.level:
+                refs = decode_page(self.objects[key].body, key, state.stream, span.ref, span.level)
+                waiting += spans_of([(span.level - 1, ref) for ref in refs], span.last)
+        return found
+
+    def live(self) -> set[str]:
+        """The keys of all that the heads refer to, and of the heads."""
+        return {keys.head(stream) for stream in self._heads}.union(*map(self.reachable, self._heads.values()))

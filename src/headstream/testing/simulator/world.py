@@ -1,0 +1,228 @@
+"""One history: some clients, a storage, a clock, and a seed that decides everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any, Final
+
+from headstream import limits
+from headstream.drivers.ids import stamped
+from headstream.model import Settings
+from headstream.protocol.head import fenced, put
+from headstream.protocol.ops import FAULTS, Get, List, NotApplied, Pause, Put, Stamp
+from headstream.protocol.read import load_head
+from headstream.testing.simulator.client import HABITS, Client, Crash, Deed, Delivery, Habit
+from headstream.testing.simulator.requests import Remove, Request, Steps
+from headstream.testing.simulator.storage import CALM, Storage, Weather
+from headstream.testing.simulator.watch import Watcher
+
+SECOND: Final = 1_000_000
+"""In microseconds."""
+TINY: Final[dict[str, tuple[int, ...]]] = {
+    "FEED_WINDOW": (1, 2, 5, 1000),
+    "FEED_BATCH_INTENTS": (1, 2, 5, 1000),
+    "FEED_BATCH_EVENTS": (1, 3, 1000),
+    "FEED_BATCH_BYTES": (1, 1000, 10**6),
+    "FEED_HEADS": (1, 2, 64),
+    "READ_WINDOW": (1, 500, 10**6),
+    "READ_WINDOW_OBJECTS": (1, 2, 32),
+    "APPEND_ATTEMPTS": (2, 6, 200),
+    "FAULT_ATTEMPTS": (2, 4, 8),
+    "ADVANCE_ATTEMPTS": (2, 50),
+}
+"""Limits that a seed makes small, so that their edges are met all the time."""
+
+
+class Violation(AssertionError):
+    """A promise was broken. The message has the seed and the promise; the story is in the world's trace."""
+
+
+class World:
+    """One history."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = rng = Random(seed)  # noqa: S311 - a seed must decide
+        self.trace: list[tuple[int, str, object, object]] = []
+        """Step, who, what, what came of it."""
+        self.settings = Settings(
+            tail_bytes=rng.choice((0, 100, 300, 2000)),
+            fan_out=rng.choice((2, 3, 128)),
+            feed=rng.random() < 0.85,
+            grace_seconds=1,
+        )
+        self.limits = {name: rng.choice(values) for name, values in TINY.items()} if rng.random() < 0.8 else {}
+        self.weather = self.drawn = Weather.draw(rng)
+        self.page = rng.choice((1, 2, 3, 1000))
+        """Keys in one page of a list."""
+        self.pace = rng.choice((100, 5_000, 300_000))
+        """Microseconds that pass at most between two requests."""
+        self.watcher = Watcher(self.check)
+        self.storage = Storage(self.watcher.saw)
+        self.watcher.objects = self.storage.objects
+        self.streams = [f"s{number}" for number in range(rng.randint(1, 3))]
+        self.habits = [
+            habit for habit, weight in HABITS if self._fits(habit) for _ in range(weight) if rng.random() < 0.7
+        ] or [Client.append]
+        self.deeds: list[Deed] = []
+        self.reads: list[tuple[str, list[str]]] = []
+        self.deliveries: list[Delivery] = []
+        self.steps = 0
+        self._micros = 1_700_000_000 * SECOND
+
+    def _fits(self, habit: Habit) -> bool:
+        return self.settings.feed or habit not in {Client.advance, Client.read_feed, Client.follow}
+
+    # --- the history -----------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """The whole history; :class:`Violation` if a promise is broken while it lasts."""
+        with self._small_limits():
+            skews = (0, 0, 0, -3 * SECOND, 3 * SECOND, 100 * SECOND)
+            clients = [Client(f"c{number}", self, self.rng.choice(skews)) for number in range(self.rng.randint(1, 4))]
+            running = [Running(client, client.live(self.rng.randint(1, 8)), self) for client in clients]
+            while running:
+                self.steps += 1
+                turn = self.rng.random()
+                if turn < self.weather.fence:
+                    self._fence(self.rng.choice(self.streams))
+                elif turn < 0.2:
+                    self._arrive()
+                one = running[self.rng.randrange(len(running))] if len(running) > 1 else running[0]
+                if not one.step():
+                    running.remove(one)
+            while self.storage.late:
+                self._arrive()
+            self.weather = CALM
+
+    def finish(self, steps: Steps[Any]) -> Any:
+        """Run to the end without interruption, in calm weather; what it returns."""
+        answer: Any = None
+        while True:
+            try:
+                request = steps.send(answer)
+            except StopIteration as stop:
+                return stop.value
+            answer = self._answer("judge", 0, request, None)
+
+    def pass_time(self, seconds: int) -> None:
+        """Let time go by."""
+        self._micros += seconds * SECOND
+
+    def check(self, holds: bool, promise: str) -> None:
+        """One promise."""
+        if not holds:
+            raise Violation(f"seed {self.seed}: {promise}")
+
+    def tell(self, who: str, what: object, outcome: object = None) -> None:
+        """One line of the story."""
+        self.trace.append((self.steps, who, what, outcome))
+
+    def order(self, prelude: tuple[Put, ...]) -> list[Put]:
+        """The order in which writes that are in flight together take effect."""
+        if len(prelude) < 2:
+            return list(prelude)
+        return self.rng.sample(prelude, len(prelude))
+
+    # --- what happens to a request -----------------------------------------------------------------------------------
+
+    def answer(self, client: Client, request: Request, before: list[str] | None) -> Any:
+        """Execute a request in this weather; faults are raised."""
+        weather = self.weather
+        if weather.crash and self.rng.random() < weather.crash:
+            if isinstance(request, (Put, Remove)) and self.rng.random() < 0.5:
+                self.storage.apply(request)
+            raise Crash
+        if weather.jump and isinstance(request, Stamp) and self.rng.random() < weather.jump:
+            client.skew += self.rng.randint(-2 * SECOND, 2 * SECOND)
+        return self._answer(client.name, client.skew, request, before)
+
+    def _answer(self, who: str, skew: int, request: Request, before: list[str] | None) -> Any:
+        if isinstance(request, Stamp):
+            self._micros += self.rng.randint(1, self.pace)
+            return stamped((self._micros + skew) * 1000, lambda: self.rng.getrandbits(80), request.after)
+        if isinstance(request, Pause):
+            return None
+        if isinstance(request, (Put, Remove)):
+            return self._write(who, request)
+        if self.weather.lost and self.rng.random() < self.weather.lost:
+            raise NotApplied("lost")
+        if isinstance(request, Get):
+            answer: Any = self.storage.get(request)
+        else:
+            answer = self.storage.page(request, self.page, before, self.rng)
+        self.tell(who, request, answer)
+        return answer
+
+    def _write(self, who: str, request: Put | Remove) -> Any:
+        try:
+            outcome, answer = self.storage.write(request, self.weather, self.rng)
+        except FAULTS as fault:
+            self.tell(who, request, fault)
+            raise
+        self.tell(who, request, outcome)
+        return answer
+
+    def snapshot(self, request: Request) -> list[str] | None:
+        """The keys that there are when a list is sent, if it is to be a ragged one."""
+        return self.storage.keys(request.prefix) if self.weather.ragged and isinstance(request, List) else None
+
+    def _arrive(self) -> None:
+        arrived = self.storage.arrive(self.rng)
+        if arrived is not None:
+            self.tell("network", arrived[1], arrived[0])
+
+    def _fence(self, stream: str) -> None:
+        weather, self.weather = self.weather, CALM
+        bystander = Client("somebody", self)
+        known = self.finish(bystander.run(load_head(stream, None)))
+        if known.etag is not None:
+            self.tell("somebody", f"fences {stream}")
+            self.storage.apply(put(fenced(known.state), known.etag))
+        self.weather = weather
+
+    @contextmanager
+    def _small_limits(self) -> Iterator[None]:
+        before = {name: getattr(limits, name) for name in self.limits}
+        try:
+            for name, value in self.limits.items():
+                setattr(limits, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(limits, name, value)
+
+
+class Running:
+    """A client at work: the request that it has sent, and what becomes of it when its turn comes."""
+
+    def __init__(self, client: Client, steps: Steps[None], world: World) -> None:
+        self._client = client
+        self._steps = steps
+        self._world = world
+        self._request: Request | None = None
+        self._before: list[str] | None = None
+        self._proceed(lambda: self._steps.send(None))
+
+    def step(self) -> bool:
+        """The request is executed, and the client goes on to its next; whether it has one."""
+        if self._request is None:
+            return False
+        try:
+            answer = self._world.answer(self._client, self._request, self._before)
+        except (*FAULTS, Crash) as fault:
+            error = fault
+            return self._proceed(lambda: self._steps.throw(error))
+        return self._proceed(lambda: self._steps.send(answer))
+
+    def _proceed(self, go: Any) -> bool:
+        try:
+            self._request = go()
+        except StopIteration:
+            self._request = None
+            return False
+        assert self._request is not None
+        self._before = self._world.snapshot(self._request)
+        return True
