@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import msgspec
 
@@ -218,4 +218,6 @@ HABITS: tuple[tuple[Habit, int], ...] = (
     (Client.follow, 3),
     (Client.collect, 1),
 )
-"""What clients do, and how often where all of it is done."""
+"""What clients do, and how often at most, beside each other."""
+FEED_HABITS: Final = {Client.advance, Client.read_feed, Client.follow}
+"""Those that need a feed."""

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from headstream.testing.simulator.explore import CASES, Broken, explore
 from headstream.testing.simulator.judge import judge
 from headstream.testing.simulator.story import story
 from headstream.testing.simulator.world import World
@@ -99,6 +100,23 @@ def _tell(failure: Failure, *, lines: int | None) -> None:
     print(f"broken: {failure.promise}", file=sys.stderr)
 
 
+def _explore(name: str) -> int:
+    for case in CASES:
+        if name in {"", case.name}:
+            began = time.monotonic()
+            try:
+                explored = explore(case)
+            except Broken as broken:
+                print(broken, file=sys.stderr)
+                return 1
+            print(
+                f"{case.name}: every promise held in {explored.schedules:,} schedules ({explored.states:,} states, "
+                f"{explored.ends:,} ends, {time.monotonic() - began:.0f} s)",
+                flush=True,
+            )
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command: prints what it ran, or the story of a broken promise, the shortest of those that were met."""
     parser = argparse.ArgumentParser(prog="headstream-sim", description="Run headstream through hostile histories.")
@@ -108,7 +126,16 @@ def main(arguments: list[str] | None = None) -> int:
         "--jobs", type=int, default=1, help="processes (default: 1; 0: as many as there are processors)"
     )
     parser.add_argument("--trace", action="store_true", help="print the whole story of the first seed")
+    parser.add_argument(
+        "--explore",
+        nargs="?",
+        const="",
+        metavar="CASE",
+        help="instead, try every schedule of the small cases; or of the one with this name",
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.explore is not None:
+        return _explore(chosen.explore)
     if chosen.trace:
         world = World(chosen.seed)
         problem = attempt(world)

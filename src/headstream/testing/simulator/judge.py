@@ -24,6 +24,7 @@ def judge(world: World) -> None:
     if world.settings.feed:
         _judge_feed(world, client, streams)
     _judge_garbage(world, client)
+    world.watcher.check_digests()
     for stream, events in streams.items():
         world.check(_read(world, client, stream) == events, f"{stream} changed when the garbage was collected")
 

@@ -85,12 +85,12 @@ class Storage:
         end = bisect_left(self._keys, prefix + "\x7f")
         return self._keys[bisect_left(self._keys, prefix) : end]
 
-    def page(self, ask: List, size: int, before: list[str] | None, rng: Random) -> Page:
+    def page(self, ask: List, size: int, before: list[str] | None = None, rng: Random | None = None) -> Page:
         """At most ``size`` keys. What changed since ``before``, when the request was sent, is shown or not, key by key."""
         keys = self.keys(ask.prefix)
-        if before is not None and before != keys:
+        if before is not None and before != keys and rng is not None:
             both = set(before) & set(keys)
-            keys = sorted(key for key in {*before, *keys} if key in both or rng.random() < 0.5)
+            keys = [key for key in sorted({*before, *keys}) if key in both or rng.random() < 0.5]
         start = bisect_right(keys, ask.after)
         return Page(tuple(keys[start : start + size]), more=len(keys) > start + size)
 

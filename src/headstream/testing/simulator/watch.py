@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from headstream.protocol import checkpoint, head, keys
-from headstream.protocol.head import State, spans, spans_of
+from headstream.protocol import checkpoint, codec, head, keys
+from headstream.protocol.head import Span, State, spans, spans_of
 from headstream.protocol.ops import Found
-from headstream.protocol.segment import decode_page
+from headstream.protocol.segment import decode_page, decode_segment
 
 Check = Callable[[bool, str], None]
 
@@ -57,12 +57,34 @@ class Watcher:
         waiting = spans(state.fields)
         while waiting:
             span = waiting.pop()
-            key = span.key(state.stream)
-            found.add(key)
+            found.add(span.key(state.stream))
             if span.level:
-                refs = decode_page(self.objects[key].body, key, state.stream, span.ref, span.level)
-                waiting += spans_of([(span.level - 1, ref) for ref in refs], span.last)
+                waiting += self._opened(state, span)
         return found
+
+    def check_digests(self) -> None:
+        """Every head has the digest of all changesets of its stream."""
+        for stream, state in self._heads.items():
+            frames: list[bytes] = []
+            for span in self._segments(state):
+                key = span.key(stream)
+                frames += decode_segment(self.objects[key].body, key, stream, span.ref, span.last).frames
+            digest = codec.chain_digest(codec.NO_DIGEST, (*frames, *state.tail))
+            self._check(digest == state.fields.digest, f"the digest of {stream} is not that of its changesets")
+
+    def _segments(self, state: State) -> Iterator[Span]:
+        waiting = spans(state.fields)[::-1]
+        while waiting:
+            span = waiting.pop()
+            if span.level:
+                waiting += self._opened(state, span)[::-1]
+            else:
+                yield span
+
+    def _opened(self, state: State, span: Span) -> list[Span]:
+        key = span.key(state.stream)
+        refs = decode_page(self.objects[key].body, key, state.stream, span.ref, span.level)
+        return spans_of([(span.level - 1, ref) for ref in refs], span.last)
 
     def live(self) -> set[str]:
         """The keys of all that the heads refer to, and of the heads."""

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from random import Random
 from typing import Any, Final
 
-from headstream import limits
 from headstream.drivers.ids import stamped
 from headstream.model import Settings
 from headstream.protocol.head import fenced, put
 from headstream.protocol.ops import FAULTS, Get, List, NotApplied, Pause, Put, Stamp
 from headstream.protocol.read import load_head
-from headstream.testing.simulator.client import HABITS, Client, Crash, Deed, Delivery, Habit
+from headstream.testing.simulator.client import FEED_HABITS, HABITS, Client, Crash, Deed, Delivery, Habit
 from headstream.testing.simulator.requests import Remove, Request, Steps
 from headstream.testing.simulator.storage import CALM, Storage, Weather
+from headstream.testing.simulator.tiny import TINY, limited
 from headstream.testing.simulator.watch import Watcher
 
 SECOND: Final = 1_000_000
 """In microseconds."""
-TINY: Final[dict[str, tuple[int, ...]]] = {
-    "FEED_WINDOW": (1, 2, 5, 1000),
-    "FEED_BATCH_INTENTS": (1, 2, 5, 1000),
-    "FEED_BATCH_EVENTS": (1, 3, 1000),
-    "FEED_BATCH_BYTES": (1, 1000, 10**6),
-    "FEED_HEADS": (1, 2, 64),
-    "READ_WINDOW": (1, 500, 10**6),
-    "READ_WINDOW_OBJECTS": (1, 2, 32),
-    "APPEND_ATTEMPTS": (2, 6, 200),
-    "FAULT_ATTEMPTS": (2, 4, 8),
-    "ADVANCE_ATTEMPTS": (2, 50),
-}
-"""Limits that a seed makes small, so that their edges are met all the time."""
 
 
 class Violation(AssertionError):
@@ -55,6 +40,8 @@ class World:
         )
         self.limits = {name: rng.choice(values) for name, values in TINY.items()} if rng.random() < 0.8 else {}
         self.weather = self.drawn = Weather.draw(rng)
+        self.stickiness = rng.choice((0.0, 0.0, 0.7, 0.9, 0.97))
+        """How likely the client that acted last acts again: then others are slow, and find much changed."""
         self.page = rng.choice((1, 2, 3, 1000))
         """Keys in one page of a list."""
         self.pace = rng.choice((100, 5_000, 300_000))
@@ -63,26 +50,29 @@ class World:
         self.storage = Storage(self.watcher.saw)
         self.watcher.objects = self.storage.objects
         self.streams = [f"s{number}" for number in range(rng.randint(1, 3))]
-        self.habits = [
-            habit for habit, weight in HABITS if self._fits(habit) for _ in range(weight) if rng.random() < 0.7
-        ] or [Client.append]
+        self.habits = self._draw_habits()
         self.deeds: list[Deed] = []
         self.reads: list[tuple[str, list[str]]] = []
         self.deliveries: list[Delivery] = []
         self.steps = 0
         self._micros = 1_700_000_000 * SECOND
 
-    def _fits(self, habit: Habit) -> bool:
-        return self.settings.feed or habit not in {Client.advance, Client.read_feed, Client.follow}
+    def _draw_habits(self) -> list[Habit]:
+        """Appends, and some of the other habits: a history of few habits is one of many races between these."""
+        rng = self.rng
+        others = [(habit, weight) for habit, weight in HABITS if self.settings.feed or habit not in FEED_HABITS]
+        some = rng.sample(others, rng.randint(1, len(others)))
+        return [Client.append, *(habit for habit, weight in some for _ in range(rng.randint(1, weight)))]
 
     # --- the history -----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """The whole history; :class:`Violation` if a promise is broken while it lasts."""
-        with self._small_limits():
+        with limited(self.limits):
             skews = (0, 0, 0, -3 * SECOND, 3 * SECOND, 100 * SECOND)
             clients = [Client(f"c{number}", self, self.rng.choice(skews)) for number in range(self.rng.randint(1, 4))]
             running = [Running(client, client.live(self.rng.randint(1, 8)), self) for client in clients]
+            one = running[0]
             while running:
                 self.steps += 1
                 turn = self.rng.random()
@@ -90,7 +80,8 @@ class World:
                     self._fence(self.rng.choice(self.streams))
                 elif turn < 0.2:
                     self._arrive()
-                one = running[self.rng.randrange(len(running))] if len(running) > 1 else running[0]
+                if one not in running or self.rng.random() >= self.stickiness:
+                    one = self.rng.choice(running)
                 if not one.step():
                     running.remove(one)
             while self.storage.late:
@@ -182,17 +173,6 @@ class World:
             self.tell("somebody", f"fences {stream}")
             self.storage.apply(put(fenced(known.state), known.etag))
         self.weather = weather
-
-    @contextmanager
-    def _small_limits(self) -> Iterator[None]:
-        before = {name: getattr(limits, name) for name in self.limits}
-        try:
-            for name, value in self.limits.items():
-                setattr(limits, name, value)
-            yield
-        finally:
-            for name, value in before.items():
-                setattr(limits, name, value)
 
 
 class Running:

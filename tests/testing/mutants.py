@@ -1,0 +1,239 @@
+"""Deliberate errors in the protocols, each of which the simulator has to catch."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """One change of one module's source."""
+
+    name: str
+    module: str
+    old: str
+    """Occurs once in the module."""
+    new: str
+    histories: int = 400
+    """Within so many it must be caught."""
+    case: str = ""
+    """A case whose exhaustive exploration must catch it, for errors that chance meets rarely."""
+
+
+APPEND = "headstream.protocol.append"
+HEAD = "headstream.protocol.head"
+FEED = "headstream.protocol.feed"
+READ = "headstream.protocol.read"
+GC = "headstream.protocol.gc"
+CHECKPOINT = "headstream.protocol.checkpoint"
+
+MUTANTS = (
+    # --- append
+    Mutant(
+        "after an unknown outcome, look only at the newest changeset",
+        APPEND,
+        "    frame = yield from changeset_after(known, still_open.follows)\n",
+        "    frame = (tail_chain(known) or (yield from newest_segment(known)))[-1]\n",
+    ),
+    Mutant(
+        "resend an attempt with its id",
+        APPEND,
+        "    stamp = yield from Stamp(state.fields.changeset_id)\n",
+        "    stamp = yield from Stamp(state.fields.changeset_id)\n"
+        "    stamp = globals().setdefault('_SENT', {}).setdefault(id(proposal), (stamp, proposal))[0]\n",
+        2000,
+    ),
+    Mutant(
+        "ids of a stream need not increase",
+        APPEND,
+        "Stamp(state.fields.changeset_id)",
+        "Stamp()",
+        2000,
+    ),
+    Mutant(
+        "commit before the prelude is durable",
+        APPEND,
+        "        answer = yield from Commit(prelude, head.put(grown, known.etag))\n",
+        "        answer = yield from Commit((), head.put(grown, known.etag))\n"
+        "        if prelude:\n"
+        "            yield from Commit(prelude[1:], prelude[0])\n",
+    ),
+    Mutant(
+        'trust a refusal ("already exists")',
+        APPEND,
+        "    return Appended(stamp.id, grown.version, Known(grown, answer.etag)) if isinstance(answer, Stored) else None\n",
+        "    if isinstance(answer, Stored):\n"
+        "        return Appended(stamp.id, grown.version, Known(grown, answer.etag))\n"
+        "    still_open.ids.pop()\n"
+        "    return None\n",
+    ),
+    Mutant(
+        "take an unknown outcome for a conflict",
+        APPEND,
+        "    if frame.id in still_open.ids:\n        return Appended(frame.id, frame.version, known)\n",
+        "",
+    ),
+    Mutant(
+        "take an unknown outcome for success",
+        APPEND,
+        "    if not still_open.ids or known.state.version == still_open.follows:\n        return None\n",
+        "    if not still_open.ids:\n        return None\n"
+        "    if known.state.version == still_open.follows:\n"
+        "        return Appended(still_open.ids[0], known.state.version, known)\n",
+    ),
+    # --- head
+    Mutant(
+        "swap the head whatever it is",
+        HEAD,
+        "ABSENT if etag is None else Matches(etag),",
+        "ALWAYS,",
+    ),
+    Mutant(
+        "skip the digest",
+        HEAD,
+        "    digest = codec.chain_digest(old.digest, (frame,))\n",
+        "    digest = old.digest\n",
+    ),
+    Mutant(
+        "seal the tail without its newest changeset",
+        HEAD,
+        "            seals, end = state.tail, Sealed(old.version, old.changeset_id, old.digest)\n",
+        "            seals, end = state.tail[:-1], Sealed(old.version, old.changeset_id, old.digest)\n",
+    ),
+    Mutant(
+        "move one reference too few to an index page",
+        HEAD,
+        "            moved, full = full[:fan_out], full[fan_out:]\n",
+        "            moved, full = full[: fan_out - 1], full[fan_out:]\n",
+    ),
+    # --- read
+    Mutant(
+        "off by one at the boundary of a segment",
+        READ,
+        "    return run[bisect_right(run, version, key=lambda span: span.ref.first) - 1]\n",
+        "    return run[bisect_left(run, version, key=lambda span: span.ref.first) - 1]\n",
+    ),
+    Mutant(
+        "trust a cached head without asking",
+        READ,
+        "    key = keys.head(stream)\n    try:\n        answer",
+        "    key = keys.head(stream)\n    if known is not None and known.etag is not None:\n        return known\n    try:\n        answer",
+    ),
+    # --- feed
+    Mutant(
+        "one list in an advance",
+        FEED,
+        "    second, _ = yield from _inbox(None, last)\n",
+        "    second = first\n",
+        4000,
+    ),
+    Mutant(
+        "only the first page of the second list",
+        FEED,
+        "        if not page.more or not page.keys or (last is not None and page.keys[-1] >= last):\n",
+        "        if True:\n",
+        2000,
+    ),
+    Mutant(
+        "publish what only the second list has",
+        FEED,
+        " and entry.follows <= sure.get(entry.stream, -1)]",
+        "]",
+        case="two writers and an advance that finds a backlog",
+    ),
+    Mutant(
+        "no fence before an old intent is settled",
+        FEED,
+        "        answer = yield from Commit((), head.put(head.fenced(known.state), known.etag))\n        if isinstance(answer, Stored):\n",
+        "        yield from ()\n        if True:\n",
+        2000,
+    ),
+    Mutant(
+        "settle an intent whose fence was refused",
+        FEED,
+        "        if isinstance(answer, Stored):\n            harvest.dead += pending\n",
+        "        harvest.dead += pending\n",
+        case="two writers and an advance that fences",
+    ),
+    Mutant(
+        "do not list in the feed's head what was settled",
+        FEED,
+        "    settled = tuple([frame.id for _, _, frame in harvested])\n",
+        "    settled = ()\n",
+    ),
+    Mutant(
+        "leave what a crash left, and append the next",
+        FEED,
+        "    yield from _delete([entry.key for entry in second if entry.id in settled])\n",
+        "",
+    ),
+    Mutant(
+        "look for it in the window only",
+        FEED,
+        '    last = max([first[-1].key, *[f"{keys.INBOX}{changeset_id.hex()}~" for changeset_id in settled]]) if more else None\n',
+        "    last = first[-1].key if more else None\n",
+        case="two advances and a writer whose clock is behind, one fault",
+    ),
+    Mutant(
+        "go on with a plan that another advance made void",
+        FEED,
+        "        feed, lost = appended.known, appended.known.state.version != appended.version\n",
+        "        feed, lost = appended.known, False\n",
+        case="two advances of two batches, one fault",
+    ),
+    Mutant(
+        "read the feed's head after the lists",
+        FEED,
+        "    rest = [entry for entry in second",
+        "    feed = yield from load_head(keys.FEED, feed)\n    rest = [entry for entry in second",
+        4000,
+    ),
+    Mutant(
+        "delete intents before the feed has their events",
+        FEED,
+        "        appended = yield from _append(settings, feed, harvest.changesets)\n",
+        "        yield from _delete([entry.key for entry in chunk if entry.id in published])\n"
+        "        appended = yield from _append(settings, feed, harvest.changesets)\n",
+    ),
+    Mutant(
+        "forget what a batch had no room for",
+        FEED,
+        "    harvest.left.update([entry.id for entry in past])\n",
+        "",
+        2000,
+    ),
+    Mutant(
+        "order a batch by clocks alone",
+        FEED,
+        "        self._times[stream] = max(frame.micros, self._times.get(stream, 0))\n",
+        "        self._times[stream] = frame.micros\n",
+        2000,
+    ),
+    # --- garbage
+    Mutant(
+        "delete a segment before the fence",
+        GC,
+        "    seen, fenced = yield from _outdate(known)\n",
+        "    seen, fenced = known, True\n",
+        4000,
+    ),
+    Mutant(
+        "delete what the fenced head did not refer to, though the fence was refused",
+        GC,
+        "    dead = candidates if fenced else (yield from _unreferenced(seen, candidates))\n",
+        "    dead = candidates\n",
+        case="two writers and a collection",
+    ),
+    # --- checkpoints
+    Mutant(
+        "write a checkpoint whoever wrote the last",
+        CHECKPOINT,
+        "ABSENT if before is None else Matches(before.etag)",
+        "__import__('headstream').protocol.ops.ALWAYS",
+    ),
+    Mutant(
+        "begin a subscription one event late",
+        "headstream.protocol.follow",
+        "Cursor(known, place.position + 1, known.state.version)",
+        "Cursor(known, min(place.position + 2, known.state.version), known.state.version)",
+    ),
+)
