@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -43,6 +44,15 @@ from headstream.protocol.ops import (
     Stored,
     Unknown,
 )
+
+
+class Breach(enum.StrEnum):
+    """A promise about conditional writes that storage may break, as a sentence about it."""
+
+    REFUSES_CREATE = "it refuses to create an object"
+    IGNORES_ABSENT = "it creates an object that exists (If-None-Match is ignored)"
+    REFUSES_SWAP = "it refuses to swap an object by its etag"
+    IGNORES_MATCH = "it swaps an object by a stale etag (If-Match is ignored)"
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -131,13 +141,19 @@ def _prove_conditions(probe_id: bytes) -> Gen[None]:
     again = yield from write(b"again", ABSENT)
     swapped = (yield from write(b"swapped", Matches(first))) if first is not None else None
     stale = (yield from write(b"stale", Matches(first))) if first is not None else None
-    yield from Delete((key,))
-    problems = {
-        "it refuses to create an object": first is None,
-        "it creates an object that exists (If-None-Match is ignored)": again is not None,
-        "it refuses to swap an object by its etag": first is not None and swapped is None,
-        "it swaps an object by a stale etag (If-Match is ignored)": stale is not None,
+    breaches = {
+        Breach.REFUSES_CREATE: first is None,
+        Breach.IGNORES_ABSENT: again is not None,
+        Breach.REFUSES_SWAP: first is not None and swapped is None,
+        Breach.IGNORES_MATCH: stale is not None,
     }
-    broken = [problem for problem, holds in problems.items() if holds]
+    broken = "; ".join(breach for breach, seen in breaches.items() if seen)
+    try:
+        yield from Delete((key,))
+    except FAULTS:
+        if not broken:  # else there is something to say that no later try mends
+            raise
     if broken:
-        raise UnsuitableBackend("this storage would lose events, and no store was created: " + "; ".join(broken))
+        raise UnsuitableBackend(
+            f"this storage would lose events, and no store was created: {broken}: `headstream doctor` shows what it keeps"
+        )
