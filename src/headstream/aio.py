@@ -159,12 +159,14 @@ class AsyncEventStore:
         start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
         return AsyncFeedReading(self, start, wanted, limit, advance=advance)
 
-    async def advance(self) -> int:
+    async def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what is not there yet: see :meth:`headstream.EventStore.advance`."""
         self._session.check_feed()
         progress = Progress()
         while not progress.done:
             progress = await self._run(self._session.advance(progress))
+            if told is not None:
+                told(progress.published)
         return progress.published
 
     def subscribe(

@@ -161,11 +161,11 @@ class EventStore:
         start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
         return FeedReading(self, start, wanted, limit, advance=advance)
 
-    def advance(self) -> int:
+    def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what was appended and is not there yet; how many events that were.
 
         Nobody has to call it: whoever reads the feed advances it, and so do writers after every so many appends (``advance_every``). Any
-        number of processes may do so at once.
+        number of processes may do so at once. ``told`` is called from time to time with the number so far.
 
         Raises :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
         """
@@ -173,6 +173,8 @@ class EventStore:
         progress = Progress()
         while not progress.done:
             progress = self._run(self._session.advance(progress))
+            if told is not None:
+                told(progress.published)
         return progress.published
 
     def subscribe(
@@ -241,7 +243,10 @@ class EventStore:
         return self._run(layout.open_page(page))
 
     def streams(self, prefix: str = "") -> Iterator[str]:
-        """The names of all streams that begin with ``prefix``, in order of their code points, lazily."""
+        """The names of all streams that begin with ``prefix``, in order of their code points, lazily.
+
+        Rarely one of them has no events: its first append died, and was made impossible.
+        """
         check_prefix(prefix)
         return self._streams(prefix)
 

@@ -29,6 +29,18 @@ def test_a_store_is_made(cli: Commands, tmp_path: Path) -> None:
     assert "feed no" in words
 
 
+def test_the_feed_has_settings(cli: Commands, tmp_path: Path) -> None:
+    """How often a client advances it, and how long an append may take; they are shown too."""
+    url = str(tmp_path / "shop.db")
+    words = " ".join(cli("init", url, "--advance-every", 1000, "--grace-seconds", 3600).stdout.split())
+    with connect(url, create=False) as store:
+        assert (store.settings.advance_every, store.settings.grace_seconds) == (1000, 3600)
+    assert "advance 1,000 appends" in words
+    assert "grace 3,600 s" in words
+    assert "advance never by itself" in " ".join(cli("init", tmp_path / "b.db", "--advance-every", 0).stdout.split())
+    assert "other settings" in cli.error("init", url, "--grace-seconds", 60, code=2)
+
+
 def test_an_existing_store_is_left_alone(cli: Commands, tmp_path: Path) -> None:
     """Whether its settings are repeated or not; others are refused."""
     url = str(tmp_path / "shop.db")
@@ -37,7 +49,13 @@ def test_an_existing_store_is_left_alone(cli: Commands, tmp_path: Path) -> None:
     (again,) = cli.json("init", url, "--fan-out", 16)
     assert made == found | {"created": True}
     assert again == found
-    assert made["settings"] == {"tail_bytes": 4096, "fan_out": 16, "feed": True}
+    assert made["settings"] == {
+        "tail_bytes": 4096,
+        "fan_out": 16,
+        "feed": True,
+        "advance_every": 256,
+        "grace_seconds": 60,
+    }
     assert "existed already" in cli("init", url).stdout
     assert "other settings" in cli.error("init", url, "--fan-out", 17, code=2)
 
@@ -73,7 +91,17 @@ def test_a_container_is_only_made_where_no_store_is(cli: Commands, shop: str, mo
 
 
 @pytest.mark.parametrize(
-    "args", [("--tail-bytes", -1), ("--tail-bytes", 2**20 + 1), ("--fan-out", 1), ("--fan-out", 1025)]
+    "args",
+    [
+        ("--tail-bytes", -1),
+        ("--tail-bytes", 2**20 + 1),
+        ("--fan-out", 1),
+        ("--fan-out", 1025),
+        ("--advance-every", -1),
+        ("--advance-every", 1_000_001),
+        ("--grace-seconds", 0),
+        ("--grace-seconds", 86_401),
+    ],
 )
 def test_settings_out_of_range_are_refused(cli: Commands, tmp_path: Path, args: tuple[object, ...]) -> None:
     """Before anything is made."""

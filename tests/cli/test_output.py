@@ -51,6 +51,14 @@ def test_only_what_can_be_seen_is_shown(text: str, shown: str) -> None:
     assert output.printable(text) == shown
 
 
+@pytest.mark.parametrize(
+    ("room", "text"), [(10, "abcdefghij"), (9, "abcd…ghij"), (8, "abcd…hij"), (2, "a…"), (1, "…"), (0, "…")]
+)
+def test_long_names_lose_their_middle(room: int, text: str) -> None:
+    """Their ends tell them apart."""
+    assert output.shortened("abcdefghij", room) == text
+
+
 def test_large_data_is_cut_before_it_is_shown() -> None:
     """A row needs no more of it than fits; bytes are cut before they become hexadecimal."""
     assert len(output.value("x" * 1_000_000, 80)) == 81

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from headstream import Event, connect
+from headstream import Checkpoint, Event, connect
 
 HEADSTREAM = (sys.executable, "-c", "from headstream.cli import main; main()")
 SECONDS = 60
@@ -60,6 +61,9 @@ def test_a_pipe_gets_plain_text(tmp_path: Path) -> None:
         ("init", url),
         ("append", url, "s", "T"),
         ("append", "--help"),
+        ("feed", url),
+        ("advance", url),
+        ("checkpoints", url),
     ):
         done = run(*args)
         assert (done.returncode, done.stderr) == (0, b"")
@@ -164,3 +168,186 @@ def test_the_installed_command_is_the_same() -> None:
     script = Path(sys.executable).with_name("headstream")
     done = subprocess.run([script, "--version"], capture_output=True, env=environment(), timeout=SECONDS, check=True)
     assert done.stdout == run("--version").stdout
+
+
+# --- following the feed ------------------------------------------------------------------------------------------------
+
+posix = pytest.mark.skipif(os.name == "nt", reason="signals and pipes are others there")
+
+
+@contextmanager
+def following(*args: str, background: bool = False) -> Iterator[Follower]:
+    """``headstream feed ARGS``, which is ended if it does not end; in the background as shells do it, without Ctrl-C."""
+    command = [*HEADSTREAM, "feed", *args]
+    if background:
+        command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        try:
+            yield Follower(process)
+        finally:
+            process.kill()
+
+
+class Follower:
+    """A process that shows the feed."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def line(self) -> str:
+        """The next line that it shows; waits for it."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().decode()
+
+    def position(self) -> int:
+        """That of the event in the next line."""
+        number = json.loads(self.line())["position"]
+        assert isinstance(number, int)
+        return number
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def leave(self) -> None:
+        """Read no more of its output."""
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def rest(self) -> list[str]:
+        """All that it still shows."""
+        assert self._process.stdout is not None
+        return self._process.stdout.read().decode().splitlines()
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code and what it said on stderr."""
+        assert self._process.stderr is not None
+        said = self._process.stderr.read().decode()
+        return self._process.wait(SECONDS), said
+
+
+def append(url: str, count: int = 1) -> None:
+    """So many events, each in an append of its own."""
+    with connect(url, create=False) as store:
+        for _ in range(count):
+            store.append("s", Event("T"))
+
+
+def checkpoint(url: str) -> Checkpoint:
+    """That of the only worker."""
+    with connect(url, create=False) as store:
+        (found,) = store.checkpoints()
+    return found
+
+
+def await_owner(url: str, before: str) -> None:
+    """Return when the checkpoint is another's."""
+    deadline = time.monotonic() + SECONDS
+    while checkpoint(url).owner == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@posix
+def test_events_are_shown_as_they_come(shop: str) -> None:
+    """Each at once, for people and for programs, though the output is a pipe."""
+    with following(shop, "--follow") as people, following(shop, "--follow", "--json") as programs:
+        for position in (1, 2, 3):
+            append(shop)
+            if position == 1:
+                assert people.line().startswith("position")
+            assert people.line().split()[0] == str(position)
+            assert programs.position() == position
+        for follower in (people, programs):
+            follower.signal(signal.SIGTERM)
+            assert follower.end() == (0, "")
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_it_with_its_checkpoint_saved(shop: str, number: int, code: int) -> None:
+    """Without a word: what was shown does not come again."""
+    append(shop, 3)
+    args = (shop, "--follow", "--json", "--checkpoint", "w")
+    with following(*args) as follower:
+        assert [follower.position() for _ in range(3)] == [1, 2, 3]
+        follower.signal(number)
+        assert follower.end() == (code, "")
+    assert checkpoint(shop).position == 3
+    append(shop)
+    with following(*args, "--limit", "1") as follower:
+        assert follower.position() == 4
+        assert follower.end() == (0, "")
+
+
+@posix
+def test_it_ends_when_nobody_reads_it_though_nothing_happens(shop: str) -> None:
+    """With 141 as other commands; it does not wait for an event to notice."""
+    append(shop)
+    with following(shop, "--follow", "--json", "--checkpoint", "w") as follower:
+        assert follower.position() == 1
+        follower.leave()
+        assert follower.end() == (141, "")
+    assert checkpoint(shop).position == 1
+
+
+@posix
+def test_what_nobody_took_comes_again(wide: str) -> None:
+    """A reader that leaves in the middle leaves the rest to the next one."""
+    with following(wide, "--json", "--checkpoint", "w") as follower:
+        assert follower.position() == 1
+        follower.leave()
+        assert follower.end() == (141, "")
+    assert checkpoint(wide).position == 0
+
+
+@posix
+def test_a_worker_whose_checkpoint_was_taken_stops(shop: str) -> None:
+    """With a code of its own, so that nobody starts it again."""
+    append(shop)
+    with following(shop, "--follow", "--json", "--checkpoint", "w") as first:
+        assert first.position() == 1
+        before = checkpoint(shop).owner
+        with following(shop, "--follow", "--json", "--checkpoint", "w") as second:
+            await_owner(shop, before)
+            append(shop)
+            assert first.position() == 2
+            code, said = first.end()
+            assert code == 10
+            assert re.fullmatch(r"headstream: another worker took the checkpoint over: stop this one [^\n]+\n", said)
+            second.signal(signal.SIGTERM)
+            assert second.end() == (0, "")
+
+
+@posix
+def test_a_catch_up_that_is_stopped_says_so(wide: str) -> None:
+    """143 and where it was, which is what was shown: unlike one that follows it is not done."""
+    with following(wide, "--json", "--checkpoint", "w") as follower:
+        shown = follower.position()
+        follower.signal(signal.SIGTERM)
+        shown += len(follower.rest())
+        assert follower.end() == (143, f"headstream: stopped at position {shown}, before the end\n")
+    assert checkpoint(wide).position == shown < 2000
+
+
+@posix
+def test_in_the_background_it_ignores_ctrl_c(shop: str) -> None:
+    """As its shell told it to."""
+    append(shop)
+    with following(shop, "--follow", "--json", background=True) as follower:
+        assert follower.position() == 1
+        follower.signal(signal.SIGINT)
+        append(shop)
+        assert follower.position() == 2
+        follower.signal(signal.SIGTERM)
+        assert follower.end() == (0, "")
+
+
+def test_a_warning_of_the_library_is_one_line() -> None:
+    """In the form of the command's own messages."""
+    code = "import logging; from headstream.cli import app, main; log = logging.getLogger('headstream'); "
+    code += "app.program = lambda **_: log.warning('a subscription %s', 'waits\\nlong'); main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment(), timeout=SECONDS, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"headstream: a subscription waits\\nlong\n")

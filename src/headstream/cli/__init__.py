@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from io import TextIOWrapper
 from typing import Final
@@ -17,7 +18,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # an arrow that an old code page lacks shall not end a command
     try:
         from headstream.cli.app import program  # noqa: PLC0415 - needs an extra
+        from headstream.cli.failures import Warnings  # noqa: PLC0415
 
+        logging.getLogger("headstream").addHandler(Warnings(logging.WARNING))
         program(prog_name="headstream")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:

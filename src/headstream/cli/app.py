@@ -11,14 +11,20 @@ from rich.padding import Padding
 from rich.table import Table
 
 import headstream
+from headstream.cli.advance import advance
 from headstream.cli.append import append
+from headstream.cli.checkpoints import checkpoints
 from headstream.cli.common import write_examples
 from headstream.cli.demo import demo
+from headstream.cli.doctor import doctor
 from headstream.cli.failures import ExitCode, Stopped, abandon_output, code_of, say
+from headstream.cli.feed import feed
+from headstream.cli.gc import gc
 from headstream.cli.head import head
 from headstream.cli.init import init
 from headstream.cli.read import read
 from headstream.cli.streams import streams
+from headstream.cli.verify import verify
 from headstream.errors import HeadstreamError
 
 EXAMPLES = (
@@ -26,6 +32,7 @@ EXAMPLES = (
     ("Create a store in one file, and put an event into it", "headstream init shop.db"),
     ("", """headstream append shop.db order-1 OrderPlaced '{"sku": "mug"}'"""),
     ("Read it", "headstream read shop.db order-1"),
+    ("See what happens in all streams, as it happens", "headstream feed shop.db --follow"),
 )
 
 
@@ -96,5 +103,5 @@ def program() -> None:
     """
 
 
-for command in (demo, init, append, read, streams, head):
+for command in (demo, init, append, read, streams, head, feed, checkpoints, advance, doctor, verify, gc):
     program.add_command(command)

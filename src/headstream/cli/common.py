@@ -13,10 +13,12 @@ from rich.text import Text
 from headstream.client import EventStore
 from headstream.connecting import connect, locate
 from headstream.errors import InvalidInput
+from headstream.model import Settings
+from headstream.protocol.keys import FEED
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_RESERVED: Final = {"url", "create", "tail_bytes", "fan_out", "feed", "cache_bytes"}
+_RESERVED: Final = {"url", "create", "cache_bytes", *Settings.__struct_fields__}
 """Parameters of ``connect`` that are no options of a storage client."""
 
 Example = tuple[str, str]
@@ -103,12 +105,18 @@ def json_option(function: F) -> F:
 
 
 VERSION: Final = click.IntRange(min=0)
-"""A version of a stream, or a number of events."""
+"""A version of a stream, a position in the feed, or a number of events."""
 
 
 def open_store(url: str, options: Sequence[tuple[str, Any]]) -> EventStore:
     """The store at ``url``, which must exist: a mistyped URL shall not make a new one."""
     return connect(url, create=False, **dict(options))
+
+
+def feed_end(store: EventStore) -> int:
+    """How many events the feed has now; it is not advanced."""
+    head = store.head(FEED)
+    return 0 if head is None else head.version
 
 
 def check_lasting(url: str) -> None:

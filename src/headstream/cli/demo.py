@@ -38,7 +38,7 @@ EXAMPLES = (
 )
 @options_option
 def demo(*, keep: Path | None, url: str | None, options: Sequence[tuple[str, Any]]) -> None:
-    """Tell a short story: an append, a conflict, a retry, reads, and where it all lies.
+    """Tell a short story: an append, a conflict, a retry, reads, the feed, and where it all lies.
 
     The code that is shown is the code that runs, and every number is measured while you watch.
     """
@@ -55,10 +55,27 @@ def _place(stack: ExitStack, keep: Path | None, url: str | None, options: dict[s
             raise click.UsageError("--keep names a new file and --url another place: give one of them")
         check_lasting(url)
         suffix = uuid4().hex[:6]
-        return Place(url, f"order-{suffix}", f"sensor-{suffix}", kept=True, keywords=options)
+        return Place(
+            url=url,
+            order=f"order-{suffix}",
+            sensor=f"sensor-{suffix}",
+            parcel=f"parcel-{suffix}",
+            worker=f"mailer-{suffix}",
+            kept=True,
+            keywords=options,
+        )
     if options:
         raise click.UsageError("--option is for the storage of --url")
     path = keep if keep is not None else Path(stack.enter_context(TemporaryDirectory(prefix="headstream-"))) / "demo.db"
     if path.exists():
         raise InvalidInput(f"{path} exists: name a new file, or tell the story in that store with --url {path}")
-    return Place(str(path), "order-1", "sensor-7", kept=keep is not None, file=path, keywords={"fan_out": FAN_OUT})
+    return Place(
+        url=str(path),
+        order="order-1",
+        sensor="sensor-7",
+        parcel="parcel-3",
+        worker="mailer",
+        kept=keep is not None,
+        file=path,
+        keywords={"fan_out": FAN_OUT},
+    )

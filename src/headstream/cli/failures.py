@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -13,10 +14,13 @@ import rich_click as click
 from headstream.cli.output import printable
 from headstream.errors import (
     AccessDenied,
+    CheckpointLost,
     CorruptData,
     HeadstreamError,
     InvalidInput,
+    NotPublished,
     OutcomeUnknown,
+    ProjectionStopped,
     StoreNotFound,
     Unavailable,
     UnsuitableBackend,
@@ -43,12 +47,16 @@ class ExitCode(enum.IntEnum):
     CONFLICT = 3, "the stream is not at the expected version"
     UNKNOWN = 4, "an append may or may not have happened: repeat it with the same --key"
     UNAVAILABLE = 5, "the storage did not answer: try again later"
-    NO_ACCESS = 6, "no such store, container or stream, or the credentials do not open it"
+    NO_ACCESS = 6, "no such store, container, stream or checkpoint, or no access to it"
     DAMAGED = 7, "a stored object is damaged, or was written by a newer headstream"
     UNSUITABLE = 8, "the storage ignores conditional writes: use another one"
     OUTPUT = 9, "the output cannot be written: the disk is full"
+    CHECKPOINT = 10, "another worker has the checkpoint: leave the work to it"
+    UNPUBLISHED = 11, "the append is done, and not seen in the feed yet: do not repeat it"
+    PROJECTION = 12, "a projection could not handle an event: mend it, and run it again"
     INTERRUPTED = 130, "Ctrl-C"
     CLOSED_PIPE = 141, "whoever read the output closed it"
+    TERMINATED = 143, "SIGTERM, before the work was done"
 
 
 _CODES: dict[type[HeadstreamError], ExitCode] = {
@@ -61,6 +69,9 @@ _CODES: dict[type[HeadstreamError], ExitCode] = {
     CorruptData: ExitCode.DAMAGED,
     UnsupportedFormat: ExitCode.DAMAGED,
     UnsuitableBackend: ExitCode.UNSUITABLE,
+    CheckpointLost: ExitCode.CHECKPOINT,
+    NotPublished: ExitCode.UNPUBLISHED,
+    ProjectionStopped: ExitCode.PROJECTION,
 }
 
 
@@ -80,6 +91,14 @@ def code_of(error: HeadstreamError) -> ExitCode:
 def say(message: str) -> None:
     """One line on stderr."""
     click.echo(f"{click.style('headstream:', fg='red', bold=True)} {printable(message)}", err=True)
+
+
+class Warnings(logging.Handler):
+    """Says what the library logs, in the form of an error: a subscription that waits for the storage, for example."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line on stderr."""
+        say(record.getMessage())
 
 
 def abandon_output() -> None:

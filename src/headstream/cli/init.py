@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import rich_click as click
@@ -45,6 +45,20 @@ EXAMPLES = (
     default=None,
     help="Whether appends announce themselves for the feed of all events; they do if not said otherwise.",
 )
+@click.option(
+    "--advance-every",
+    type=int,
+    metavar="N",
+    help="After how many of its own appends a client advances the feed by itself, 0 to 1000000; 256 if not given. 0: never; then somebody "
+    "has to read the feed, or run `headstream advance`.",
+)
+@click.option(
+    "--grace-seconds",
+    type=int,
+    metavar="N",
+    help="How long an append may take before an advance of the feed may make it start over, 1 to 86400; 60 if not given. Longer than your slowest "
+    "upload, and than your clocks differ.",
+)
 @options_option
 @json_option
 def init(
@@ -53,6 +67,8 @@ def init(
     tail_bytes: int | None,
     fan_out: int | None,
     feed: bool | None,
+    advance_every: int | None,
+    grace_seconds: int | None,
     options: Sequence[tuple[str, Any]],
     as_json: bool,
 ) -> None:
@@ -61,7 +77,13 @@ def init(
     The settings are fixed for as long as the store exists. Where a store exists already nothing is changed: its settings are
     shown, and asking for others is an error.
     """
-    given = {"tail_bytes": tail_bytes, "fan_out": fan_out, "feed": feed}
+    given = {
+        "tail_bytes": tail_bytes,
+        "fan_out": fan_out,
+        "feed": feed,
+        "advance_every": advance_every,
+        "grace_seconds": grace_seconds,
+    }
     wanted: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     check_lasting(url)
     Settings(**{"tail_bytes": 0, **wanted})  # so that a container is not made for nothing
@@ -94,21 +116,23 @@ def _show(store: EventStore, *, created: bool, container: bool) -> None:
     state = (made, "good") if created else ("existed already; nothing was changed", "quiet")
     terminal.show(("store     ", "quiet"), (store.url, "name"), "  ", state)
     terminal.show(("id        ", "quiet"), str(store.store_id))
-    terminal.show(
-        ("tail      ", "quiet"),
-        size(settings.tail_bytes),
-        ("  of the newest changesets ride in a stream's head", "quiet"),
-    )
-    terminal.show(
-        ("fan-out   ", "quiet"),
-        count(settings.fan_out),
-        ("  references in a head or index page, at each level", "quiet"),
-    )
-    terminal.show(
-        ("feed      ", "quiet"),
-        "yes" if settings.feed else "no",
-        ("  appends announce themselves for it", "quiet") if settings.feed else ("", "quiet"),
-    )
+    for name, setting, meaning in _described(settings):
+        terminal.show((f"{name:<10}", "quiet"), setting, (f"  {meaning}", "quiet"))
+
+
+def _described(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Each setting: its name, its value, what it means."""
+    yield "tail", size(settings.tail_bytes), "of the newest changesets ride in a stream's head"
+    yield "fan-out", count(settings.fan_out), "references in a head or index page, at each level"
+    if not settings.feed:
+        yield "feed", "no", ""
+        return
+    yield "feed", "yes", "appends announce themselves for it"
+    if settings.advance_every:
+        yield "advance", count(settings.advance_every), "appends of a client, and it advances the feed by itself"
+    else:
+        yield "advance", "never", "by itself: read the feed, or run `headstream advance`"
+    yield "grace", f"{settings.grace_seconds:,} s", "for an append, before an advance may make it start over"
 
 
 def _holder(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Events as JSON Lines: what ``read --json`` writes and ``append --from`` takes."""
+"""Events as JSON Lines: what ``read --json`` and ``feed --json`` write and ``append --from`` takes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import msgspec
 
 from headstream import limits
 from headstream.errors import InvalidInput
-from headstream.model import Event, RecordedEvent, check_writable
+from headstream.model import Event, FeedEvent, RecordedEvent, check_writable
 
 MAX_LINE: Final = 4 * limits.MAX_CHANGESET
 """Bytes: an event of the largest size in Base64, or with most of its characters escaped."""
 
 
 class Line(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An event on a line. How it was recorded (``version``, ``recorded_at``, ``changeset_id``) is for readers: an append ignores it."""
+    """An event on a line.
 
+    Where it was recorded and how (``position``, ``version``, ``recorded_at``, ``changeset_id``) is for readers: an append ignores it.
+    """
+
+    position: int | None = None
+    """In the feed, if it was read from there."""
     stream: str | None = None
     version: int | None = None
     type: str
@@ -49,6 +54,7 @@ class Entry(msgspec.Struct, frozen=True):
 def line_of(event: RecordedEvent) -> Line:
     """A recorded event as a line."""
     line = Line(
+        position=event.position if isinstance(event, FeedEvent) else None,
         stream=event.stream,
         version=event.version,
         type=event.type,

@@ -19,7 +19,7 @@ import headstream
 from headstream.cli import story
 from headstream.cli.drawing import Drawing
 from headstream.cli.output import Terminal, count, size, versions
-from headstream.cli.read import Rows
+from headstream.cli.rows import FeedRows, Rows
 from headstream.client import EventStore
 from headstream.connecting import connect
 from headstream.model import Head, RecordedEvent
@@ -39,6 +39,9 @@ class Place(msgspec.Struct, frozen=True):
     order: str
     """The names of its streams."""
     sensor: str
+    parcel: str
+    worker: str
+    """The name of a checkpoint."""
     kept: bool
     """Whether it is there afterwards."""
     keywords: dict[str, Any]
@@ -66,6 +69,8 @@ class Narrator:
             self._retry(ben, end)
             self._measure(anna)
             self._read(ben)
+            seen = self._feed(anna)
+            self._subscribe(ben, seen)
             self._where(ben)
         # Now that the store is closed, its log is empty, and the file has the size that it keeps.
         if self._place.file is not None:
@@ -127,6 +132,23 @@ class Narrator:
                 for event in events:
                     rows.add(event)
 
+    def _feed(self, anna: EventStore) -> int:
+        """Returns the position before what happens here."""
+        events = self._run("The feed", story.read_feed, anna, self._place.order, self._place.parcel)
+        self._report((count(len(events), "event"), "number"), " of several streams, in one order", self._took())
+        FeedRows(self._terminal).write(events)
+        return events[0].position - 1
+
+    def _subscribe(self, ben: EventStore, seen: int) -> None:
+        worker = self._place.worker
+        runs = self._run("A subscription", story.subscribe, ben, self._place.parcel, worker, seen)
+        took = self._took()
+        for word, events in zip(("today   ", "tomorrow"), runs, strict=True):
+            ends = versions(events[0].position, events[-1].position)
+            self._report(f"{word}  ", (count(len(events), "event"), "number"), f", {ends}")
+        (position,) = [checkpoint.position for checkpoint in ben.checkpoints() if checkpoint.name == worker]
+        self._report((worker, "name"), " is at position ", (count(position), "number"), took)
+
     def _where(self, ben: EventStore) -> None:
         self._heading("Where it lies")
         self._say(
@@ -153,6 +175,8 @@ class Narrator:
                 f"read {url} {self._place.order}",
                 f"head {url} {self._place.sensor} --all",
                 f"streams {url} --long",
+                f"feed {url} --backwards --limit 5",
+                f"checkpoints {url}",
             ]
         else:
             self._terminal.show((f" Told in {seconds:.1f} s, and the store is removed. To keep one:", "quiet"))

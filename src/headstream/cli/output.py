@@ -92,6 +92,14 @@ def printable(text: str) -> str:
     return "".join([char if char.isprintable() else ascii(char)[1:-1] for char in text])
 
 
+def shortened(text: str, room: int) -> str:
+    """``text`` in ``room`` characters, without its middle if it has more: names differ at their ends."""
+    if len(text) <= room:
+        return text
+    end = (room - 1) // 2
+    return f"{text[: room - 1 - end]}…{text[len(text) - end :]}"
+
+
 def count(number: int, noun: str = "") -> str:
     """``1,234 events``, ``1 event``, or the number alone."""
     if not noun:

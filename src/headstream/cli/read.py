@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any
 
 import rich_click as click
-from rich.text import Text
 
 from headstream.cli.common import (
     VERSION,
@@ -19,13 +18,12 @@ from headstream.cli.common import (
     url_argument,
 )
 from headstream.cli.lines import line_of
-from headstream.cli.output import Terminal, count, moment, printable, value, write_json
+from headstream.cli.output import Terminal, count, printable, write_json
+from headstream.cli.rows import WIDEST, Rows
 from headstream.client import Reading
-from headstream.model import RecordedEvent
 
 _SAMPLE = 100
 """Events that decide how wide the column of types is."""
-_WIDEST_TYPE = 28
 
 EXAMPLES = (
     ("A whole stream", "headstream read shop.db order-1"),
@@ -78,41 +76,7 @@ def show(terminal: Terminal, reading: Reading) -> None:
     sample = list(islice(events, _SAMPLE))
     number_width = max(len("version"), len(count(head.version)))
     type_width = max([len("type"), *(len(printable(event.type)) for event in sample)])
-    rows = Rows(terminal, number_width, min(type_width, _WIDEST_TYPE))
+    rows = Rows(terminal, number_width, min(type_width, WIDEST))
     rows.title()
     for event in chain(sample, events):
         rows.add(event)
-
-
-class Rows:
-    """A table of events whose columns have fixed widths, so that no row has to wait for another."""
-
-    def __init__(self, terminal: Terminal, number_width: int, type_width: int) -> None:
-        self._terminal = terminal
-        self._number_width = number_width
-        self._type_width = type_width
-
-    def title(self) -> None:
-        """The names of the columns."""
-        self._terminal.show(
-            (f"{'version':>{self._number_width}}  {'time (UTC)':<19}  {'type':<{self._type_width}}  data", "quiet")
-        )
-
-    def add(self, event: RecordedEvent) -> None:
-        """One event."""
-        self._terminal.show(
-            (f"{event.version:>{self._number_width},}", "number"),
-            "  ",
-            (moment(event.recorded_at), "time"),
-            "  ",
-            (f"{printable(event.type):<{self._type_width}}", "type"),
-            "  ",
-            *self._details(event),
-        )
-
-    def _details(self, event: RecordedEvent) -> Iterator[Text | tuple[str, str]]:
-        yield self._terminal.value(event.data)
-        if event.metadata_json is not None:
-            yield (f"  metadata {value(event.metadata)}", "quiet")
-        if event.id is not None:
-            yield (f"  id {printable(event.id)}", "quiet")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import sin
 
-from headstream import NO_STREAM, Event, EventStore, Head, Reading, RecordedEvent, WrongExpectedVersion
+from headstream import NO_STREAM, Event, EventStore, FeedEvent, Head, Reading, RecordedEvent, WrongExpectedVersion
 
 
 def place_order(store: EventStore, order: str) -> Head:
@@ -68,3 +68,26 @@ def read_sensor(store: EventStore, sensor: str, middle: int) -> list[Reading]:
         store.read(sensor, backwards=True, limit=3),
         store.read(sensor, after=middle, limit=3),
     ]
+
+
+def read_feed(store: EventStore, order: str, parcel: str) -> list[FeedEvent]:
+    """The events of all streams are in one order, the feed, numbered without
+    a gap. It needs no server: whoever reads it moves into it what is new.
+    """
+    seen = store.feed().position()
+    store.append(parcel, Event("Packed", {"grams": 640}))
+    store.append(order, Event("Closed"))
+    store.append(parcel, Event("Sent", {"to": "Lisbon"}))
+    return list(store.feed(after=seen, streams=[order, parcel]))
+
+
+def subscribe(store: EventStore, parcel: str, worker: str, seen: int) -> tuple[list[FeedEvent], list[FeedEvent]]:
+    """A worker has a name, under which the store keeps how far it has come.
+    It stops, and goes on from there: tomorrow, or on another machine.
+    """
+    with store.subscribe(checkpoint=worker, after=seen, follow=False) as events:
+        today = list(events)
+    store.append(parcel, Event("Delivered", {"by": "bicycle"}))
+    with store.subscribe(checkpoint=worker, follow=False) as events:
+        tomorrow = list(events)
+    return today, tomorrow
