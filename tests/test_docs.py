@@ -20,7 +20,7 @@ from headstream.model import Expected
 from headstream.protocol import layout
 from servers.azure import Azurite
 from support import docs
-from support.costs import costs
+from support.costs import costs, feed_costs
 from support.docs import ROOT, Reader
 from support.signatures import attributes, methods, parameters, raised, signature
 
@@ -31,9 +31,28 @@ WRITE_PRICE, READ_PRICE = 5.0, 0.4
 """Dollars per million, as the page says."""
 ERRORS = {name for name in headstream.__all__ if name in vars(errors)}
 FUNCTIONS = ("connect", "connect_async")
-SHELLS = ("EventStore", "AsyncEventStore", "Reading", "AsyncReading")
+SHELLS = (
+    "EventStore",
+    "AsyncEventStore",
+    "Reading",
+    "AsyncReading",
+    "FeedReading",
+    "AsyncFeedReading",
+    "Subscription",
+    "AsyncSubscription",
+)
 CALLED = ("Event", "Settings")
-VALUES = ("Event", "RecordedEvent", "Head", "Settings", "EventStore", "AsyncEventStore")
+VALUES = (
+    "Event",
+    "RecordedEvent",
+    "Head",
+    "Settings",
+    "Checkpoint",
+    "EventStore",
+    "AsyncEventStore",
+    "Subscription",
+    "AsyncSubscription",
+)
 LAYOUT = ("Layout", "Changeset", "Reference")
 REGISTRIES = re.compile(r"\b(?:pypi|pythonhosted|npmjs|docker|mcr\.microsoft|ghcr)\.(?:org|com|io)\b")
 
@@ -250,3 +269,13 @@ def test_costs_are_as_counted() -> None:
     for row in rows:
         put, get, listed, _ = map(int, row[1:5])
         assert row[5] == f"{(put + listed) * WRITE_PRICE + get * READ_PRICE:.2f}", row[0]
+
+
+def test_costs_of_the_feed_are_as_counted() -> None:
+    """The same for the table of the feed; deletes are free."""
+    rows = docs.rows(docs.section(ROOT / "docs" / "costs.md", "The feed"))
+    documented = {row[0]: tuple(int(cell.replace(",", "")) for cell in row[1:6]) for row in rows}
+    assert documented == feed_costs()
+    for row in rows:
+        put, get, listed, _, _ = documented[row[0]]
+        assert row[6] == f"{(put + listed) * WRITE_PRICE + get * READ_PRICE:.2f}", row[0]

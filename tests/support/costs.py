@@ -1,10 +1,11 @@
-"""Counts the requests of each operation in the table of ``docs/costs.md``."""
+"""Counts the requests of each operation in the tables of ``docs/costs.md``."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import ceil
 from typing import Final
 
 from headstream import NO_STREAM, Event, EventStore, Head, WrongExpectedVersion, limits
@@ -18,7 +19,7 @@ EVENT: Final = Event("Measured", {"number": 12345, "text": "x" * 155})
 
 
 class Bucket(MemoryBackend):
-    """Counts requests, and round trips: what can be in flight together is one."""
+    """Counts requests, and round trips: what a cloud's backend has in flight together is one."""
 
     default_tail = 64 * limits.KIB
     default_poll = (0.001, 0.05)
@@ -32,7 +33,7 @@ class Bucket(MemoryBackend):
         return super().get(get)
 
     def get_many(self, gets: Sequence[Get]) -> tuple[GetAnswer, ...]:
-        self._count("GET", len(gets))
+        self._count("GET", len(gets), round_trips=ceil(len(gets) / limits.READ_WINDOW_OBJECTS))
         return tuple(super(Bucket, self).get(get) for get in gets)
 
     def commit(self, prelude: Sequence[Put], head: Put) -> Stored | Refused:
@@ -65,9 +66,9 @@ class Bucket(MemoryBackend):
 
 
 def bucket(**settings: int) -> Bucket:
-    """A new store."""
+    """A new store, whose feed nobody advances unasked."""
     made = Bucket()
-    sync.run(open_store(made.default_tail, settings, create=True), made)
+    sync.run(open_store(made.default_tail, {"advance_every": 0} | settings, create=True), made)
     return made
 
 
@@ -131,6 +132,53 @@ def _stores() -> dict[str, tuple[int, int, int, int]]:
     made = Bucket()
     create = made.cost(lambda: sync.run(open_store(made.default_tail, {}, create=True), made))
     return {"create a store": create, "`connect` to a store": made.cost(made.client)}
+
+
+def feed_costs() -> dict[str, tuple[int, int, int, int, int]]:
+    """PUT, GET, LIST, DELETE and round trips of what has to do with the feed, by the row of its table."""
+    made = bucket()
+    writer, store = made.client(), made.client()
+    for _ in range(10):
+        announce(writer, 1_000, 1_000)
+        writer.advance()
+    reading = feed_cost(made, lambda: list(store.feed(advance=False)))
+    store.append("order", EVENT)
+    store.advance()
+    subscription = store.subscribe(checkpoint="worker", follow=False)
+    begin = feed_cost(made, lambda: sync.run(subscription._follower.begin(), made))
+    return {
+        "look for news, find none: a poll, or `advance`": feed_cost(made, store.advance),
+        "the same with `advance=False`": feed_cost(made, store.feed(advance=False, after=10_001).position),
+        "advance 1 append": advance_cost(made, 1, 1),
+        "advance 256 appends to as many streams": advance_cost(made, 256, 256),
+        "advance 1,000 appends to 100 streams": advance_cost(made, 1_000, 100),
+        "advance 1,000 appends to as many streams": advance_cost(made, 1_000, 1_000),
+        "append with `publish=True`": feed_cost(made, lambda: store.append("order", EVENT, publish=True)),
+        "read 10,000 events of the feed": reading,
+        "save a checkpoint": feed_cost(made, subscription.save),
+        "begin with a checkpoint": begin,
+    }
+
+
+def advance_cost(made: Bucket, appends: int, streams: int) -> tuple[int, int, int, int, int]:
+    """Of an advance that finds so many appends, and seals the feed's tail only if each such advance does."""
+    costs = []
+    for _ in range(2):
+        announce(made.client(), appends, streams)
+        costs.append(feed_cost(made, made.client().advance))
+    return min(costs)
+
+
+def announce(store: EventStore, appends: int, streams: int) -> None:
+    """Append single events, in turn to so many streams."""
+    for number in range(appends):
+        store.append(f"stream-{number % streams}", EVENT)
+
+
+def feed_cost(made: Bucket, operation: Callable[[], object]) -> tuple[int, int, int, int, int]:
+    """PUT, GET, LIST, DELETE and round trips of an operation."""
+    put, get, listed, round_trips = made.cost(operation)
+    return put, get, listed, made.counts["DELETE"], round_trips
 
 
 def fill(store: EventStore, stream: str, events: int) -> Head:

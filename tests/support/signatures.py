@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -57,7 +58,7 @@ def methods(cls: type) -> dict[str, Callable[..., Any]]:
 def attributes(cls: type) -> set[str]:
     """The public fields and properties of a class, and what its constructor sets by the name of a parameter."""
     fields = {field.name for field in msgspec.structs.fields(cls)} if issubclass(cls, msgspec.Struct) else set()
-    properties = {name for name, member in vars(cls).items() if isinstance(member, property)}
+    properties = {name for name, member in vars(cls).items() if isinstance(member, (property, cached_property))}
     constructed = {"url"} if "url" in inspect.signature(cls).parameters else set()
     if issubclass(cls, BaseException):
         constructed = set(inspect.signature(cls).parameters) - {"message", "details"}

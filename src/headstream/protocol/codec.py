@@ -5,7 +5,8 @@ Rules:
 * Every body is a MessagePack array whose first element is the format number, whose second names the kind of object, and
   whose third is the CRC-32 (4 bytes, big-endian) of the fourth: the object's fields, themselves MessagePack. What follows is specific
   to the kind; where it is bytes, the checksum covers it too. A list of frames has a checksum in each frame.
-* A body larger than ``MAX_OBJECT`` is not looked into.
+* A body larger than ``MAX_OBJECT`` is not looked into; nor are fields larger than ``MAX_FIELDS``. What may hold anything is looked
+  through before it is decoded, if it is large: a byte of MessagePack can become a hundred bytes of memory.
 * A body of a newer format is :class:`UnsupportedFormat`; any other body that is not exactly what a writer of this
   format makes is :class:`CorruptData` with the object's key. Decoders raise nothing else, whatever the bytes.
 * A frame is one changeset: the CRC-32 of what follows (4 bytes, big-endian), then its MessagePack. It is encoded once, and copied
@@ -32,11 +33,19 @@ from headstream.protocol import keys
 
 FORMAT: Final = 1
 NO_DIGEST: Final = bytes(32)
+MAX_FIELDS: Final = 2 * limits.MIB
+"""Bytes of an object's fields: an index as large as it can be takes a tenth of it."""
+MIN_FRAME: Final = 32
+"""Bytes of a frame: no checksum, id and event take fewer."""
+LARGE: Final = limits.MIB
+"""Bytes of a changeset that is looked through before it is decoded."""
 
 Id: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_VERSION)]
 Version: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_VERSION)]
+Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.MAX_STREAM_NAME)]
+"""Of a stream or checkpoint. Escaped names are remembered, so none may be long."""
 Row: TypeAlias = tuple[str, Any, str | None, str | None]
 """One event in a frame: type, data (``str | bytes | None``, which msgspec cannot check in a union), metadata (JSON), id."""
 _DATA_KINDS: Final = frozenset({str, bytes, type(None)})
@@ -60,7 +69,7 @@ class Changeset(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 class Frame(Changeset, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A changeset of an application's stream."""
 
-    events: Annotated[list[Row], msgspec.Meta(min_length=1)]
+    events: Annotated[list[Row], msgspec.Meta(min_length=1, max_length=limits.MAX_EVENTS)]
 
     @property
     def version(self) -> int:
@@ -93,13 +102,20 @@ class Frame(Changeset, frozen=True, array_like=True, forbid_unknown_fields=True)
     @property
     def weight(self) -> int:
         """About how many bytes it takes in the feed."""
-        return sum([200 + len(data or "") + len(metadata or "") for _, data, metadata, _ in self.events])
+        return sum([200 + _size(data) + _size(metadata) for _, data, metadata, _ in self.events])
+
+
+def _size(text: str | bytes | None) -> int:
+    """Bytes of ``text`` in UTF-8."""
+    if text is None:
+        return 0
+    return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode())
 
 
 class Batch(Changeset, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A changeset of the feed."""
 
-    events: Annotated[list[FeedEvent], msgspec.Meta(min_length=1)]
+    events: Annotated[list[FeedEvent], msgspec.Meta(min_length=1, max_length=limits.MAX_EVENTS)]
 
     @property
     def version(self) -> int:
@@ -111,12 +127,30 @@ class Batch(Changeset, frozen=True, array_like=True, forbid_unknown_fields=True)
         return self.events[max(0, first - self.follows - 1) : max(0, last - self.follows)]
 
 
+class Skimmed(Changeset, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A changeset of which no event is decoded: each is the bytes of its elements."""
+
+    events: Annotated[
+        list[Annotated[list[msgspec.Raw], msgspec.Meta(max_length=9)]], msgspec.Meta(max_length=limits.MAX_EVENTS)
+    ]
+
+
+_NESTED: Final = frozenset([*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)])
+"""First bytes of MessagePack's maps, arrays and extensions."""
+
 Chain: TypeAlias = Sequence[Frame | Batch]
 """Consecutive changesets of one stream."""
+Rest: TypeAlias = bytes | list[Annotated[bytes, msgspec.Meta(min_length=MIN_FRAME)]]
+"""What follows the fields of a body: bytes, or frames."""
 
 _unpack_frame: Final = msgspec.msgpack.Decoder(Frame).decode
 _unpack_batch: Final = msgspec.msgpack.Decoder(Batch).decode
-_unpack_any: Final = msgspec.msgpack.Decoder(list[Any]).decode
+_skim: Final = msgspec.msgpack.Decoder(Skimmed).decode
+_open: Final[Sequence[Callable[[bytes], Sequence[Any]]]] = (
+    msgspec.msgpack.Decoder(tuple[int, str, bytes, bytes]).decode,
+    msgspec.msgpack.Decoder(tuple[int, str, bytes, bytes, Rest]).decode,
+)
+_NO_MESSAGEPACK: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 # --- envelopes ---------------------------------------------------------------------------------------------------
 
@@ -133,16 +167,21 @@ def seal(kind: str, fields: msgspec.Struct | tuple[object, ...], *rest: object) 
 
 
 def unseal(kind: str, body: bytes, key: str, fields: msgspec.msgpack.Decoder[S], extra: int = 0) -> tuple[S, list[Any]]:
-    """The fields of a body that :func:`seal` made, and the ``extra`` elements after them."""
+    """The fields of a body that :func:`seal` made, and the ``extra`` elements (0 or 1) after them, each of which is :data:`Rest`."""
     check_format(body, key)
     try:
-        found = _unpack_any(body)
-        if len(found) != 4 + extra or found[1] != kind or not isinstance(found[3], bytes):
-            raise CorruptData(f"the object is no {kind}", key=key)
-        if _checksum(found[3], found[4:]) != found[2]:
-            raise CorruptData(f"the checksum of the {kind} is wrong", key=key)
-        return fields.decode(found[3]), found[4:]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _, found, checksum, packed, *rest = _open[extra](body)
+    except _NO_MESSAGEPACK as error:
+        raise CorruptData(f"the object is no {kind}: {error}", key=key) from None
+    if found != kind:
+        raise CorruptData(f"the object is no {kind}", key=key)
+    if _checksum(packed, rest) != checksum:
+        raise CorruptData(f"the checksum of the {kind} is wrong", key=key)
+    if len(packed) > MAX_FIELDS:
+        raise CorruptData(f"the {kind} has {len(packed)} bytes of fields, which nobody writes", key=key)
+    try:
+        return fields.decode(packed), rest
+    except _NO_MESSAGEPACK as error:
         raise CorruptData(f"the {kind} cannot be decoded: {error}", key=key) from None
 
 
@@ -192,7 +231,18 @@ def decode_batch(frame: bytes, key: str) -> Batch:
         raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
     if [event.position for event in batch.events] != list(range(batch.follows + 1, batch.version + 1)):
         raise CorruptData(f"the positions of the events after {batch.follows} have a gap", key=key)
+    if not all(map(_in_bounds, batch.events)):
+        raise CorruptData("an event's version, time or changeset is none", key=key)
     return batch
+
+
+def _in_bounds(event: FeedEvent) -> bool:
+    """What the types of an event leave open."""
+    return (
+        1 <= event.version <= limits.MAX_VERSION
+        and 0 <= event.micros <= limits.MAX_VERSION
+        and len(event.changeset) == 16
+    )
 
 
 def _decode(unpack: Callable[[bytes], C], frame: bytes, key: str) -> C:
@@ -200,8 +250,10 @@ def _decode(unpack: Callable[[bytes], C], frame: bytes, key: str) -> C:
     if crc32(packed) != int.from_bytes(frame[:4], "big"):
         raise CorruptData("the checksum of a changeset is wrong", key=key)
     try:
+        if len(packed) > LARGE and any(memoryview(value)[0] in _NESTED for row in _skim(packed).events for value in row):
+            raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
         return unpack(packed)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _NO_MESSAGEPACK as error:
         raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
 
 
