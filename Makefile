@@ -12,13 +12,16 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --cus
 ARGS ?=
 # Test processes. The tests of a file share one, and so the servers that it starts.
 WORKERS ?= 2
+# make prove HISTORIES=1000000 SEED=7
+HISTORIES ?= 100000
+SEED ?= 1
 # make pins UPGRADE=--upgrade
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test setup format lint types layers unit bench pins
+.PHONY: help demo test setup format lint types layers unit prove bench pins
 
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +51,10 @@ layers: $(VENV)/.dev ## Check that imports point down only
 
 unit: setup ## Run the tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+prove: $(VENV)/.dev ## Run many hostile histories, and every schedule of small cases
+	$(BIN)/headstream-sim --seed $(SEED) --histories $(HISTORIES) --jobs 0
+	$(BIN)/headstream-sim --explore
 
 bench: setup ## Run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
