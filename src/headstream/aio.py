@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Lock
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Final, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast, overload
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -15,6 +15,7 @@ import msgspec
 
 from headstream import limits
 from headstream.bells import bell_of
+from headstream.deciding import Decider, Decision, Transaction
 from headstream.errors import HeadstreamError, NotPublished
 from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
 from headstream.model import ANY, Event, Expectation, FeedEvent, Head, RecordedEvent, Settings, check_stream
@@ -31,6 +32,9 @@ from headstream.subscribing_aio import AsyncSubscription
 
 T = TypeVar("T")
 E = TypeVar("E", bound=RecordedEvent)
+F = TypeVar("F")
+R = TypeVar("R")
+S = TypeVar("S")
 
 log: Final = logging.getLogger("headstream")
 
@@ -107,7 +111,7 @@ class AsyncEventStore:
         try:
             for attempt in range(1, limits.PUBLISH_ATTEMPTS + 1):
                 await self.advance()
-                after = since if attempt < limits.PUBLISH_ATTEMPTS else 0  # a repeated append may be there for long
+                after = since if attempt == 1 else 0  # a repeated append may be there for long
                 positions = await self._run(self._session.positions(head.changeset, after))
                 if positions is not None:
                     return msgspec.structs.replace(head, positions=positions)
@@ -125,6 +129,55 @@ class AsyncEventStore:
             log.warning("the feed was not advanced: %s", error)
         finally:
             self._advancing = None
+
+    @overload
+    async def transact(  # type: ignore[overload-overlap]  # a pair is an iterable, too: the first that fits is meant
+        self,
+        stream: str,
+        decider: Decider[S, F],
+        decide: Callable[[S], tuple[R, Iterable[F] | None]],
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = limits.TRANSACT_ATTEMPTS,
+    ) -> Decision[S, F, R]: ...
+
+    @overload
+    async def transact(
+        self,
+        stream: str,
+        decider: Decider[S, F],
+        decide: Callable[[S], F | Iterable[F] | None],
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = limits.TRANSACT_ATTEMPTS,
+    ) -> Decision[S, F, None]: ...
+
+    async def transact(
+        self,
+        stream: str,
+        decider: Decider[S, F],
+        decide: Callable[[S], Any],
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = limits.TRANSACT_ATTEMPTS,
+    ) -> Decision[S, F, Any]:
+        """Load, decide, append, and decide anew after a conflict: see :meth:`headstream.EventStore.transact`.
+
+        ``decide`` and ``evolve`` are plain functions, called on the event loop: await before it what they need.
+        """
+        work = Transaction(self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts)
+        while (decision := work.decision) is None:
+            if work.unread:
+                work.fold(await self._run(work.read()))
+            elif batch := work.propose():
+                try:
+                    work.accept(await self.append(stream, batch, expected=work.head, key=key))
+                except HeadstreamError as error:
+                    await self._run(work.retry(error))
+        return decision
 
     def read(
         self,

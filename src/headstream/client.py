@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar, cast
+from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,7 @@ from headstream import limits
 from headstream.backends import forks
 from headstream.backends.base import Backend
 from headstream.bells import bell_of
+from headstream.deciding import Decider, Decision, Transaction
 from headstream.drivers import sync
 from headstream.errors import HeadstreamError, NotPublished
 from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
@@ -32,6 +33,9 @@ from headstream.subscribing import Subscription
 
 T = TypeVar("T")
 E = TypeVar("E", bound=RecordedEvent)
+F = TypeVar("F")
+R = TypeVar("R")
+S = TypeVar("S")
 
 
 log: Final = logging.getLogger("headstream")
@@ -105,13 +109,75 @@ class EventStore:
         try:
             for attempt in range(1, limits.PUBLISH_ATTEMPTS + 1):
                 self.advance()
-                after = since if attempt < limits.PUBLISH_ATTEMPTS else 0  # a repeated append may be there for long
+                after = since if attempt == 1 else 0  # a repeated append may be there for long
                 positions = self._run(self._session.positions(head.changeset, after))
                 if positions is not None:
                     return msgspec.structs.replace(head, positions=positions)
         except HeadstreamError as error:
             raise NotPublished(f"{NOT_PUBLISHED}: {error.message}", head=head) from error
         raise NotPublished(NOT_PUBLISHED, head=head)
+
+    @overload
+    def transact(  # type: ignore[overload-overlap]  # a pair is an iterable, too: the first that fits is meant
+        self,
+        stream: str,
+        decider: Decider[S, F],
+        decide: Callable[[S], tuple[R, Iterable[F] | None]],
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = limits.TRANSACT_ATTEMPTS,
+    ) -> Decision[S, F, R]: ...
+
+    @overload
+    def transact(
+        self,
+        stream: str,
+        decider: Decider[S, F],
+        decide: Callable[[S], F | Iterable[F] | None],
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = limits.TRANSACT_ATTEMPTS,
+    ) -> Decision[S, F, None]: ...
+
+    def transact(
+        self,
+        stream: str,
+        decider: Decider[S, F],
+        decide: Callable[[S], Any],
+        *,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = limits.TRANSACT_ATTEMPTS,
+    ) -> Decision[S, F, Any]:
+        """Load a stream, decide, append what was decided; and decide anew, if others were faster.
+
+        ``decide(state)`` gets the state of the stream after its newest event, and returns events: one, several or none (``None``); or ``(result, events)``. It
+        is a plain function that changes nothing, since it may be called again: after a conflict, with what others have
+        appended folded onto the state. What it raises comes through, and nothing is appended. Without events nothing is written.
+
+        ``key`` makes the append safe to repeat, so that an unknown outcome is settled here; see :meth:`append`. ``metadata`` is added to
+        each event's own. After ``attempts`` decisions that others overtook, the last conflict comes through.
+
+        One small request and one commit, whatever the length of the stream, as far as a read takes one. The events that ``decide`` returns are decoded and folded before they
+        are appended: what could not be loaded is not written.
+
+        Returns the :class:`~headstream.Decision`: ``result``, ``events``, ``state`` and ``head``.
+
+        Raises what ``decide`` and ``evolve`` raise, and :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`,
+        :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
+        """
+        work = Transaction(self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts)
+        while (decision := work.decision) is None:
+            if work.unread:
+                work.fold(self._run(work.read()))
+            elif batch := work.propose():
+                try:
+                    work.accept(self.append(stream, batch, expected=work.head, key=key))
+                except HeadstreamError as error:
+                    self._run(work.retry(error))
+        return decision
 
     def read(
         self,

@@ -33,11 +33,12 @@ class Wanted:
 
     def __init__(self, streams: str | Iterable[str] | None, types: str | Iterable[str] | None) -> None:
         self._prefixes = None if streams is None else _texts("streams", streams)
-        self._types = None if types is None else frozenset(_texts("types", types))
         for prefix in self._prefixes or ():
             check_prefix(prefix)
-        for name in self._types or ():
+        named = None if types is None else _texts("types", types)
+        for name in named or ():
             check_text("a type", name, limits.MAX_TYPE)
+        self._types = None if named is None else frozenset(named)
 
     def among(self, events: list[FeedEvent]) -> list[FeedEvent]:
         """Those of ``events`` that are wanted."""
@@ -87,7 +88,7 @@ class Follower:
         self._advance = advance
         self._follow = follow
         self._poll = check_poll(poll)
-        self._pause = poll[0]
+        self._pause = self._poll[0]
         self._name = checkpoint_name
         self._saved: Checkpoint | None = None
         self._owner = f"{socket.gethostname()}:{os.getpid()}"[: limits.MAX_CHECKPOINT_NAME]
@@ -102,20 +103,20 @@ class Follower:
         """Whether the end was reached, for a subscription that does not follow."""
 
     def begin(self) -> Gen[None]:
-        """Take the checkpoint over: whoever had it is told at its next save."""
+        """Take the checkpoint over, unless that was done: whoever had it is told at its next save."""
+        if self.begun:
+            return
         assert self._name is not None
-        found = yield from checkpoint.load(self._name)
-        position = found.position if found is not None else self.handled
-        self._saved = yield from checkpoint.save(self._name, found, position, self._owner)
-        self._place = Place(position)
-        self._given = self.handled = position
+        self._saved = yield from checkpoint.take_over(self._name, self.handled, self._owner)
+        self._place = Place(self._saved.position)
+        self._given = self.handled = self._saved.position
         self.begun = True
 
     # --- events ----------------------------------------------------------------------------------------------------
 
     def next_event(self) -> FeedEvent | None:
         """The next event that is at hand; the one before it now counts as handled."""
-        self._settle()
+        self.settle()
         if not self._events:
             return None
         event = self._events.popleft()
@@ -124,14 +125,14 @@ class Follower:
 
     def next_batch(self, size: int) -> list[FeedEvent]:
         """The next events that are at hand, at most ``size``; those before them now count as handled."""
-        self._settle()
+        self.settle()
         batch = [self._events.popleft() for _ in range(min(size, len(self._events)))]
         if batch:
             self._given = batch[-1].position
         return batch
 
-    def _settle(self) -> None:
-        """What was given was handled."""
+    def settle(self) -> None:
+        """What was given was handled, since more is asked for."""
         self.handled = self._given if self._events else self._place.position
 
     def poll(self) -> Gen[Polled]:
@@ -169,8 +170,10 @@ class Follower:
         self.handled = max(self.handled, self._given)
 
     def save(self) -> Gen[None]:
-        """Save the position up to which all was handled."""
-        assert self._name is not None
+        """Save the position up to which all was handled; :class:`InvalidInput` if there is no checkpoint to save it in."""
+        if self._name is None:
+            raise InvalidInput("the subscription has no checkpoint to save: subscribe with checkpoint='a name'")
+        yield from self.begin()
         self._saved = yield from checkpoint.save(self._name, self._saved, self.handled, self._owner)
 
 
@@ -181,9 +184,12 @@ def check_checkpoint(name: object) -> None:
 
 def check_poll(poll: Sequence[float]) -> tuple[float, float]:
     """The shortest and the longest pause between polls, in seconds."""
-    shortest, longest = poll
-    if not 0 < shortest <= longest <= limits.MAX_POLL:
-        raise InvalidInput(
-            f"poll is the shortest and the longest pause in seconds, above 0 and at most {limits.MAX_POLL}, not {poll!r}"
-        )
-    return shortest, longest
+    try:
+        shortest, longest = poll
+        if 0 < shortest <= longest <= limits.MAX_POLL:
+            return float(shortest), float(longest)
+    except (TypeError, ValueError):
+        pass
+    raise InvalidInput(
+        f"poll is the shortest and the longest pause in seconds, above 0 and at most {limits.MAX_POLL}, not {poll!r}"
+    )

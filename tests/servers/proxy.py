@@ -112,6 +112,8 @@ class Proxy:
         self._upstream = urlsplit(upstream)
         self._random = random.Random(seed)
         self._rules: list[Rule] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Those that serve connections: asyncio itself would let the garbage collector have one that waits."""
         self._lock = threading.Lock()
 
     def fault(self, match: Match, action: Action, *, times: int = 1) -> Rule:
@@ -147,6 +149,9 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream = _Upstream(self._upstream.hostname or "", self._upstream.port or 80)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             while await self._answer(await read_request(reader, writer), upstream, writer):
                 pass
@@ -157,6 +162,7 @@ class Proxy:
         finally:
             upstream.close()
             writer.transport.abort()
+            self._tasks.discard(task)
 
     async def _answer(self, request: Message, upstream: _Upstream, writer: asyncio.StreamWriter) -> bool:
         """Serve one request. Returns whether the client's connection stays open."""

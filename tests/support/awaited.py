@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
-from headstream import AsyncEventStore, AsyncReading, Event, Head, RecordedEvent
+from headstream import (
+    AsyncEventStore,
+    AsyncFeedReading,
+    AsyncReading,
+    AsyncSubscription,
+    Checkpoint,
+    Decider,
+    Decision,
+    Event,
+    FeedEvent,
+    Head,
+    RecordedEvent,
+    Settings,
+)
 
+E = TypeVar("E")
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -32,6 +48,31 @@ class Loop:
         """Run it in the loop; its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
+    def collect(self, values: AsyncIterator[T]) -> list[T]:
+        """All that it yields."""
+
+        async def collected() -> list[T]:
+            return [value async for value in values]
+
+        return self.wait(collected())
+
+
+class Awaiting(Iterator[T], Generic[T]):
+    """An async iterator, iterated by a caller that blocks."""
+
+    def __init__(self, values: AsyncIterator[T], loop: Loop) -> None:
+        self._values = values
+        self._loop = loop
+
+    def __next__(self) -> T:
+        async def following() -> T | None:
+            return await anext(self._values, None)
+
+        value = self._loop.wait(following())
+        if value is None:
+            raise StopIteration
+        return value
+
 
 class AwaitedStore:
     """The methods of :class:`headstream.EventStore` by those of an :class:`headstream.AsyncEventStore`."""
@@ -40,13 +81,48 @@ class AwaitedStore:
         self._store = store
         self._loop = loop
 
+    @property
+    def settings(self) -> Settings:
+        """The same."""
+        return self._store.settings
+
     def append(self, stream: str, events: Event | Iterable[Event], **options: Any) -> Head:
         """Awaited."""
         return self._loop.wait(self._store.append(stream, events, **options))
 
+    def transact(
+        self, stream: str, decider: Decider[S, E], decide: Callable[[S], Any], **options: Any
+    ) -> Decision[S, E, Any]:
+        """Awaited; ``decide`` is called where the loop runs, so it can wait for stores of other loops only."""
+        return self._loop.wait(self._store.transact(stream, decider, decide, **options))
+
     def read(self, stream: str, **options: Any) -> AwaitedReading:
         """To be iterated."""
         return AwaitedReading(self._store.read(stream, **options), self._loop)
+
+    def feed(self, **options: Any) -> AwaitedFeedReading:
+        """To be iterated."""
+        return AwaitedFeedReading(self._store.feed(**options), self._loop)
+
+    def advance(self) -> int:
+        """Awaited."""
+        return self._loop.wait(self._store.advance())
+
+    def subscribe(self, **options: Any) -> AwaitedSubscription:
+        """To be iterated; made where the loop runs."""
+
+        async def subscribed() -> AsyncSubscription:
+            return self._store.subscribe(**options)
+
+        return AwaitedSubscription(self._loop.wait(subscribed()), self._loop)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All of them."""
+        return self._loop.collect(self._store.checkpoints())
+
+    def forget(self, checkpoint: str) -> None:
+        """Awaited."""
+        self._loop.wait(self._store.forget(checkpoint))
 
     def head(self, stream: str) -> Head | None:
         """Awaited."""
@@ -54,34 +130,63 @@ class AwaitedStore:
 
     def streams(self, prefix: str = "") -> list[str]:
         """All names."""
-        names = self._store.streams(prefix)
-
-        async def collect() -> list[str]:
-            return [name async for name in names]
-
-        return self._loop.wait(collect())
+        return self._loop.collect(self._store.streams(prefix))
 
     def close(self) -> None:
         """Awaited."""
         self._loop.wait(self._store.close())
 
 
-class AwaitedReading(Iterator[RecordedEvent]):
+class AwaitedReading(Awaiting[RecordedEvent]):
     """The methods of :class:`headstream.Reading`."""
 
-    def __init__(self, reading: AsyncReading, loop: Loop) -> None:
-        self._reading = reading
-        self._loop = loop
+    _values: AsyncReading
 
     def head(self) -> Head:
         """Awaited."""
-        return self._loop.wait(self._reading.head())
+        return self._loop.wait(self._values.head())
 
-    def __next__(self) -> RecordedEvent:
-        async def following() -> RecordedEvent | None:
-            return await anext(self._reading, None)
 
-        event = self._loop.wait(following())
-        if event is None:
-            raise StopIteration
-        return event
+class AwaitedFeedReading(Awaiting[FeedEvent]):
+    """The methods of :class:`headstream.FeedReading`."""
+
+    _values: AsyncFeedReading
+
+    def position(self) -> int:
+        """Awaited."""
+        return self._loop.wait(self._values.position())
+
+
+class AwaitedSubscription(Awaiting[FeedEvent]):
+    """The methods of :class:`headstream.Subscription`."""
+
+    _values: AsyncSubscription
+
+    @property
+    def position(self) -> int:
+        """The same."""
+        return self._values.position
+
+    def batches(self, size: int = 1000) -> Iterator[list[FeedEvent]]:
+        """To be iterated."""
+        return Awaiting(self._values.batches(size), self._loop)
+
+    def save(self) -> None:
+        """Awaited."""
+        self._loop.wait(self._values.save())
+
+    def close(self) -> None:
+        """Called where the loop runs."""
+
+        async def closed() -> None:
+            self._values.close()
+
+        self._loop.wait(closed())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.wait(self._values.__aexit__(kind, error, trace))

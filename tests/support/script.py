@@ -94,9 +94,9 @@ class Script(Generic[T]):
         asked = self.expect(List, answer)
         assert (asked.prefix, asked.after) == (prefix, after)
 
-    def stamp(self, number: int) -> None:
-        """It asks for an id and the time; it gets those of this number."""
-        self.expect(Stamp, Stamped(ident(number), MICROS + number * 1_000_000))
+    def stamp(self, number: int) -> bytes | None:
+        """It asks for an id and the time; it gets those of this number. The id that the new one has to be above."""
+        return self.expect(Stamp, Stamped(ident(number), MICROS + number * 1_000_000)).after
 
     def commit(self, answer: Stored | Refused | Exception) -> Commit:
         """It tries a commit."""
@@ -122,6 +122,16 @@ class Script(Generic[T]):
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
+    @property
+    def asked(self) -> Op[Any] | None:
+        """The operation that it waits for; ``None`` when it has ended."""
+        return self._asked
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it raised, if it did."""
+        return self._error
+
     def returned(self) -> T:
         """What the generator returned."""
         if self._error is not None:
@@ -144,8 +154,8 @@ def run(gen: Gen[T], objects: Mapping[str, bytes] | None = None) -> T:
     """What a generator returns that only reads ``objects``; what it raises comes through."""
     story = Script(gen)
     story.serve(objects or {})
-    if story._error is not None:
-        raise story._error
+    if story.error is not None:
+        raise story.error
     return story.returned()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headstream.model import Event, RecordedEvent, Settings
 from headstream.protocol import codec, head, keys
-from headstream.protocol.codec import Frame
+from headstream.protocol.codec import Chain
 from headstream.protocol.head import Change, Known, nothing
 from headstream.protocol.ops import Found, Put
 from support.script import MICROS, ident
@@ -85,9 +85,9 @@ class Stream:
         """The keys of all objects in a folder, such as ``segments/``, in order."""
         return sorted(key for key in self.objects if key.startswith(folder))
 
-    def chain(self) -> list[Frame]:
+    def chain(self) -> Chain:
         """All changesets, decoded."""
-        return codec.decode_chain(self.frames, 0, None, "the model")
+        return codec.decode_chain(self.frames, 0, None, "the model", stream=self.name)
 
     def events(self) -> list[RecordedEvent]:
         """All events."""

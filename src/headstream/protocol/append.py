@@ -73,20 +73,27 @@ class _Open(msgspec.Struct):
 
     follows: int = 0
     ids: list[bytes] = []
+    made: list[str] = []
+    """Keys of the segments and pages of all attempts."""
 
 
 def append(
-    settings: Settings, proposal: Proposal, known: Known | None, remember: Callable[[Known], None] = lambda _known: None
+    settings: Settings,
+    proposal: Proposal,
+    known: Known | None,
+    remember: Callable[[Known], None] = lambda _known: None,
+    made: list[str] | None = None,
 ) -> Gen[Appended]:
     """Append the changeset, trying again after races and faults as far as that is safe.
 
     ``known`` is the stream's head as the caller last saw it, if it did. Each head that is read on the way is handed to
-    ``remember``, so that a caller who lost a race has what it needs next.
+    ``remember``, so that a caller who lost a race has what it needs next. The keys of the objects that were made for attempts are added
+    to ``made``: after :class:`WrongExpectedVersion` all of them are garbage.
 
     Raises :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, and what a
     backend raises for good (``AccessDenied``, ``StoreNotFound``).
     """
-    still_open = _Open()
+    still_open = _Open(made=[] if made is None else made)
     try:
         return (yield from _append(settings, proposal, known, still_open, remember))
     except HeadstreamError as error:
@@ -158,8 +165,9 @@ def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _
         stamp.id, state.fields.changeset_id, state.version, stamp.micros, key=proposal.key, rows=proposal.rows
     )
     grown, prelude = head.follow(state, Change(stamp.id, frame, proposal.events, proposal.settled), settings)
+    objects = [put.key for put in prelude]
+    still_open.made += objects
     if settings.feed:
-        objects = [put.key for put in prelude]
         prelude = (intent.put(Intent(stamp.id, state.stream, state.version, stamp.micros, objects)), *prelude)
     assert not still_open.ids or still_open.follows == state.version
     still_open.follows = state.version

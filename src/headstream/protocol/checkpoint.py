@@ -18,7 +18,7 @@ import msgspec
 from headstream import limits
 from headstream.errors import CheckpointLost, CorruptData, Unavailable
 from headstream.protocol import codec, keys
-from headstream.protocol.codec import Count, Id
+from headstream.protocol.codec import Count, Id, Name
 from headstream.protocol.ops import (
     ABSENT,
     FAULTS,
@@ -64,7 +64,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 class Fields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The fields of a checkpoint, as stored."""
 
-    name: str
+    name: Name
     id: Id
     position: Count
     owner: str
@@ -122,6 +122,23 @@ def save(name: str, before: Checkpoint | None, position: int, owner: str) -> Gen
                 raise _lost(name, found)
         yield from Pause(min(limits.FAULT_PAUSE[0] * 2.0**attempt, limits.FAULT_PAUSE[1]))
     raise Unavailable("the checkpoint could not be saved: try again later", key=key)
+
+
+def take_over(name: str, after: int, owner: str) -> Gen[Checkpoint]:
+    """Make the checkpoint this worker's, where it is; at ``after`` if there is none. Whoever had it is told at its next save.
+
+    Raises :class:`CheckpointLost` when others move it again and again meanwhile, :class:`Unavailable`, :class:`CorruptData`.
+    """
+    attempt = 0
+    while True:
+        found = yield from load(name)
+        try:
+            return (yield from save(name, found, found.position if found is not None else after, owner))
+        except CheckpointLost:  # it was saved once more by the one that had it, or taken over by another
+            attempt += 1
+            if attempt == limits.FAULT_ATTEMPTS:
+                raise
+        yield from Pause(min(limits.RACE_PAUSE[0] * 2.0**attempt, limits.RACE_PAUSE[1]))
 
 
 def _lost(name: str, found: Checkpoint | None) -> CheckpointLost:

@@ -135,8 +135,9 @@ def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress
         plan = yield from survey(cached(keys.FEED), progress.window or limits.FEED_WINDOW)
         return msgspec.structs.replace(progress, plan=plan, done=plan.finished)
     if progress.plan.settled:
-        yield from _delete(progress.plan.settled)
         plan = msgspec.structs.replace(progress.plan, settled=())
+        with suppress(*((Unavailable,) if plan.finished else ())):  # at the end of an advance, the next one can do it
+            yield from _delete(progress.plan.settled)
         return msgspec.structs.replace(progress, plan=plan, done=plan.finished)
     if not progress.plan.rest:  # the window is used up, and there is more
         window = (progress.window or limits.FEED_WINDOW) * 2 if progress.idle else 0
@@ -144,7 +145,7 @@ def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress
     batch = yield from publish(settings, progress.plan, cached)
     lost = progress.lost + 1 if batch.lost else 0
     if batch.lost:
-        yield from Pause(min(limits.RACE_PAUSE[0] * 2.0 ** min(lost, 30), limits.RACE_PAUSE[1]))
+        yield from Pause(min(limits.RACE_PAUSE[0] * 4.0 ** min(lost, 30), limits.RACE_PAUSE[1]))
     return Progress(
         plan=None if batch.lost else batch.plan,
         done=lost >= limits.ADVANCE_ATTEMPTS or (not batch.lost and batch.plan.finished),
@@ -324,12 +325,16 @@ def _append(settings: Settings, feed: Known, harvested: list[tuple[int, str, Fra
     proposal = Proposal(
         keys.FEED, codec.encode_published(events), len(events), feed.state.version, key=None, settled=settled
     )
+    made: list[str] = []
     try:
-        return (yield from append.append(feed_settings(settings), proposal, feed))
+        return (yield from append.append(feed_settings(settings), proposal, feed, made=made))
     except WrongExpectedVersion:
-        return None
+        pass
     except OutcomeUnknown as error:
         raise Unavailable(_AGAIN) from error
+    with suppress(Unavailable):  # garbage, which a collection would find too
+        yield from _delete(made)
+    return None
 
 
 def feed_settings(settings: Settings) -> Settings:

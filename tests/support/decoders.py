@@ -1,0 +1,241 @@
+"""Every decoder of the protocol, with a real body to begin from: for tests of hostile bytes, and for the fuzzer in ``fuzz/``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from uuid import UUID
+from zlib import crc32
+
+import msgspec
+import zstandard
+
+from headstream import limits
+from headstream.model import Settings
+from headstream.protocol import checkpoint, codec, head, intent, keys, store
+from headstream.protocol.codec import FORMAT, NO_DIGEST
+from headstream.protocol.intent import Intent
+from headstream.protocol.segment import (
+    PageFields,
+    Ref,
+    SegmentFields,
+    decode_page,
+    decode_segment,
+    encode_page,
+    encode_segment,
+)
+from support.feeds import feed_stream
+from support.script import MICROS, ident
+from support.streams import TAIL, Stream
+
+KEY: Final = "the/key"
+SMALL: Final = Settings(tail_bytes=600, fan_out=3, feed=False)
+
+pack: Final = msgspec.msgpack.Encoder().encode
+_segment: Final = msgspec.msgpack.Decoder(SegmentFields)
+_page: Final = msgspec.msgpack.Decoder(PageFields)
+
+
+class Target(NamedTuple):
+    """A decoder, and what a writer hands it."""
+
+    name: str
+    read: Callable[[bytes], bytes]
+    """Decodes a body and encodes it again."""
+    inner: bytes
+    """What lies under the checksums of a real body: MessagePack, JSON or the name in a key."""
+    wrap: Callable[[bytes], bytes]
+    """Puts something in its place, with right checksums around it."""
+    key: str | None = KEY
+    """The key that errors name; ``None`` where the body is the key itself."""
+
+    @property
+    def body(self) -> bytes:
+        """A real body."""
+        return self.wrap(self.inner)
+
+
+# --- heads -------------------------------------------------------------------------------------------------------
+
+
+def _head(name: str, stream: Stream) -> Target:
+    """The head that a stream has, around its tail."""
+    state = stream.known.state
+
+    def read(body: bytes) -> bytes:
+        return head.encode(head.decode(body, KEY, stream.name))
+
+    def wrap(inner: bytes) -> bytes:
+        return codec.seal("head", msgspec.Raw(inner), state.tail)  # type: ignore[arg-type] - fields are packed already
+
+    return Target(name, read, msgspec.msgpack.decode(head.encode(state))[3], wrap)
+
+
+# --- frames ------------------------------------------------------------------------------------------------------
+
+
+def framed(inner: bytes) -> bytes:
+    """A changeset under its checksum."""
+    return crc32(inner).to_bytes(4, "big") + inner
+
+
+def _frame_again(changeset: codec.Frame | codec.Batch) -> bytes:
+    rows = pack(changeset.events)
+    return codec.encode_frame(
+        changeset.id, changeset.parent, changeset.follows, changeset.micros, key=changeset.key, rows=rows
+    )
+
+
+# --- segments ----------------------------------------------------------------------------------------------------
+
+
+def segment_of(content: bytes, *, size: int, last: int, stream: str = "s") -> bytes:
+    """A segment with this content, of which it says that it holds ``size`` bytes of frames."""
+    fields = SegmentFields(stream, 1, ident(99), size, last, None, None, NO_DIGEST, "zstd")
+    return codec.seal("segment", fields, zstandard.ZstdCompressor(level=3, write_checksum=True).compress(content))
+
+
+def size_of(content: bytes) -> int:
+    """The bytes of all frames in a content, or of what else is in it, as a segment may announce it."""
+    try:
+        size = sum(map(len, msgspec.msgpack.decode(content, type=list[bytes])))
+    except (msgspec.DecodeError, RecursionError):
+        size = len(content) - 2
+    return min(max(1, size), limits.MAX_SEGMENT)
+
+
+def read_segment(body: bytes) -> bytes:
+    """A segment of any stream in any place: whoever forges a segment may have forged the reference to it."""
+    fields, _ = codec.unseal("segment", body, KEY, _segment, extra=1)
+    ref = Ref(fields.first, fields.id, fields.size)
+    segment = decode_segment(body, KEY, fields.stream, ref, fields.last)
+    return encode_segment(
+        stream=fields.stream,
+        ref=ref,
+        last=fields.last,
+        previous=fields.previous,
+        parent_id=fields.parent_id,
+        digest=fields.digest,
+        frames=tuple(segment.frames),
+    )
+
+
+def _segments(stream: Stream) -> list[Target]:
+    """A segment of all changesets: its fields, its list of frames, and the first of them."""
+    frames, name, last = stream.frames, stream.name, stream.version
+    content = pack(frames)
+    fields = SegmentFields(name, 1, ident(99), size_of(content), last, None, None, NO_DIGEST, "zstd")
+
+    def around_fields(inner: bytes) -> bytes:
+        packed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(content)
+        return codec.seal("segment", msgspec.Raw(inner), packed)  # type: ignore[arg-type] - fields are packed already
+
+    def around_content(inner: bytes) -> bytes:
+        return segment_of(inner, size=size_of(inner), last=last, stream=name)
+
+    def around_frame(inner: bytes) -> bytes:
+        return around_content(pack([framed(inner), *frames[1:]]))
+
+    return [
+        Target(f"segment of {name}, fields", read_segment, pack(fields), around_fields),
+        Target(f"segment of {name}, content", read_segment, content, around_content),
+        Target(f"segment of {name}, changeset", read_segment, frames[0][4:], around_frame),
+    ]
+
+
+# --- other objects -----------------------------------------------------------------------------------------------
+
+
+def _read_page(body: bytes) -> bytes:
+    fields, _ = codec.unseal("page", body, KEY, _page)
+    ref = Ref(fields.refs[0].first, ident(1), sum(entry.size for entry in fields.refs))
+    return encode_page(fields.stream, fields.level, decode_page(body, KEY, fields.stream, ref, fields.level))
+
+
+def _sealed(kind: str) -> Callable[[bytes], bytes]:
+    return lambda inner: codec.seal(kind, msgspec.Raw(inner))  # type: ignore[arg-type] - fields are packed already
+
+
+def _page_target() -> Target:
+    refs = [Ref(1, ident(1), 10), Ref(4, ident(2), 200), Ref(90_000, ident(3), 30)]
+    return Target("page", _read_page, pack(PageFields("s", 1, refs)), _sealed("page"))
+
+
+def _intent_target() -> Target:
+    objects = [keys.segment("é/1", 3, ident(7)), keys.page("é/1", 1, 1, ident(7))]
+    fields = Intent(ident(7), "é/1", 6, MICROS, objects)
+    key = keys.intent(fields.id, fields.follows, fields.stream)
+    return Target(
+        "intent", lambda body: codec.seal("intent", intent.decode(body, key)), pack(fields), _sealed("intent"), key
+    )
+
+
+def _checkpoint_target() -> Target:
+    fields = checkpoint.Fields("projection 1", ident(5), 42, "host:1", MICROS)
+    key = keys.checkpoint(fields.name)
+
+    def read(body: bytes) -> bytes:
+        found = checkpoint.decode(body, key, "etag")
+        return codec.seal(
+            "checkpoint", checkpoint.Fields(found.name, found.id, found.position, found.owner, found.micros)
+        )
+
+    return Target("checkpoint", read, pack(fields), _sealed("checkpoint"), key)
+
+
+def _store_target() -> Target:
+    settings = Settings(tail_bytes=65536)
+    body = msgspec.json.encode(store.Description(FORMAT, UUID(int=1), "2026-11-24T15:27:36+00:00", settings))
+    return Target("store.json", lambda body: msgspec.json.encode(store.decode(body)), body, bytes, keys.STORE)
+
+
+# --- keys --------------------------------------------------------------------------------------------------------
+
+
+def _key(folder: str, body: bytes) -> str:
+    return folder + body.decode("utf-8", "surrogateescape")
+
+
+def _read_intent_key(body: bytes) -> bytes:
+    entry = intent.announced(_key(keys.INBOX, body))
+    return keys.intent(entry.id, entry.follows, entry.stream).removeprefix(keys.INBOX).encode()
+
+
+def _read_head_key(body: bytes) -> bytes:
+    return keys.escape(keys.stream_of_head(_key(keys.HEADS, body))).encode()
+
+
+def _key_targets() -> list[Target]:
+    announced = keys.intent(ident(7), 6, "[a]_b/é.1~ {x}").removeprefix(keys.INBOX)
+    return [
+        Target("key of an intent", _read_intent_key, announced.encode(), bytes, None),
+        Target("key of a head", _read_head_key, keys.escape("[a]_b/é.1~ {x}").encode(), bytes, None),
+    ]
+
+
+def _all() -> list[Target]:
+    stream = Stream(TAIL).grow(5, 1).grow(3, key="pay-17").grow(60)
+    feed = feed_stream(3, TAIL)
+    fenced = Stream(TAIL)
+    fenced.known = head.Known(head.fenced(fenced.known.state), "e")
+    return [
+        _head("head without segments", stream),
+        _head("head with an index", Stream(SMALL).times(40)),
+        _head("head of nothing, fenced", fenced),
+        _head("head of the feed", feed_stream(9, SMALL)),
+        *_segments(stream),
+        *_segments(feed),
+        Target("changeset", lambda raw: _frame_again(codec.decode_frame(raw, KEY)), stream.frames[0][4:], framed),
+        Target(
+            "changeset of the feed", lambda raw: _frame_again(codec.decode_batch(raw, KEY)), feed.frames[0][4:], framed
+        ),
+        _page_target(),
+        _intent_target(),
+        _checkpoint_target(),
+        _store_target(),
+        *_key_targets(),
+    ]
+
+
+TARGETS: Final = tuple(_all())
+"""In an order that does not change from run to run: the fuzzer's corpus names them by their number."""
