@@ -136,6 +136,17 @@ def test_a_store_is_created_and_found_again(backend):
         assert store.store_id == first
 
 
+def test_settings_of_the_feed(backend):
+    """Chosen when the store is created, and found again."""
+    with connect("memory://", advance_every=7, grace_seconds=9) as store:
+        assert (store.settings.advance_every, store.settings.grace_seconds) == (7, 9)
+    with connect("memory://") as store:
+        assert (store.settings.advance_every, store.settings.grace_seconds) == (7, 9)
+    for other in ({"advance_every": 8}, {"grace_seconds": 8}):
+        with pytest.raises(InvalidInput, match="the store exists with other settings"):
+            connect("memory://", **other)
+
+
 def test_opening_costs_one_request(backend):
     """If the store exists."""
     connect("memory://").close()
@@ -162,7 +173,15 @@ def test_a_store_that_is_not_there(backend):
 
 @pytest.mark.parametrize(
     "options",
-    [{"tail_bytes": -1}, {"fan_out": 1.5}, {"feed": "no"}, {"cache_bytes": -1}, {"cache_bytes": "8M"}],
+    [
+        {"tail_bytes": -1},
+        {"fan_out": 1.5},
+        {"feed": "no"},
+        {"advance_every": -1},
+        {"grace_seconds": 0},
+        {"cache_bytes": -1},
+        {"cache_bytes": "8M"},
+    ],
     ids=shown,
 )
 def test_impossible_options(backend, options):
@@ -243,8 +262,8 @@ def test_a_folder_of_files(tmp_path):
 
 async def test_async_with(backend):
     """Opened and closed."""
-    async with connect_async("memory://", fan_out=7) as store:
-        assert store.settings.fan_out == 7
+    async with connect_async("memory://", fan_out=7, advance_every=8, grace_seconds=9) as store:
+        assert (store.settings.fan_out, store.settings.advance_every, store.settings.grace_seconds) == (7, 8, 9)
         assert (store.url, repr(store)) == ("memory://", "AsyncEventStore('memory://')")
         assert backend.closed == 0
     assert backend.closed == 1

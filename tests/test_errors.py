@@ -8,8 +8,17 @@ import pickle
 import pytest
 
 import headstream
-from headstream import errors
-from headstream.errors import CorruptData, HeadstreamError, InvalidInput, OutcomeUnknown, WrongExpectedVersion
+from headstream import Head, errors
+from headstream.errors import (
+    CheckpointLost,
+    CorruptData,
+    HeadstreamError,
+    InvalidInput,
+    NotPublished,
+    OutcomeUnknown,
+    ProjectionStopped,
+    WrongExpectedVersion,
+)
 
 ALL = [
     kind
@@ -44,6 +53,15 @@ def test_attributes_of_errors():
     assert (unknown.stream, unknown.follows, unknown.changeset_ids) == ("s", 3, ("a", "b"))
     assert unknown.details == {"stream": "s", "follows": 3, "changeset_ids": ("a", "b")}
     assert CorruptData("no", key="heads/s").key == "heads/s"
+    lost = CheckpointLost("stop", name="w", owner="host:1", position=7)
+    assert (lost.name, lost.owner, lost.position) == ("w", "host:1", 7)
+    assert lost.details == {"name": "w", "owner": "host:1", "position": 7}
+    stopped = ProjectionStopped("no", name="p", position=7, stream="s", version=3)
+    assert (stopped.name, stopped.position, stopped.stream, stopped.version) == ("p", 7, "s", 3)
+    assert stopped.details == {"name": "p", "position": 7, "stream": "s", "version": 3}
+    head = Head("s", 3, "e3", b"x" * 16)
+    assert NotPublished("later", head=head).head is head
+    assert str(NotPublished("later", head=head)) == "later"
 
 
 def test_wrong_input_is_a_value_error():
@@ -59,6 +77,9 @@ def test_wrong_input_is_a_value_error():
         WrongExpectedVersion("no", stream="s", expected=3, actual=4),
         OutcomeUnknown("perhaps", stream="s", follows=3, changeset_ids=("a",)),
         CorruptData("no", key="heads/s"),
+        NotPublished("later", head=Head("s", 3, "e3", b"x" * 16)),
+        CheckpointLost("stop", name="w", owner="host:1", position=7),
+        ProjectionStopped("no", name="p", position=7, stream="s", version=3),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -78,12 +78,12 @@ def frames_below(store: dict[str, bytes], escaped: str, level: int, ref: list[An
         yield from msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(packed))
 
 
-def read_stream(store: dict[str, bytes], escaped: str) -> list[Any]:
-    """Every event, and all that the page promises about the list on the way."""
+def read_frames(store: dict[str, bytes], escaped: str) -> tuple[list[Any], list[Any]]:
+    """The fields of a head, and every changeset; with all that the page promises about the list on the way."""
     fields, tail = envelope(store[f"heads/{escaped}"], "head")
     name, version, newest, parent, digest, _fence, sealed, levels, extensions = fields
     assert name == unescape(escaped)
-    assert extensions == {}
+    assert list(extensions) == (["settled"] if name == "$feed" else [])
     frames = [
         frame
         for level in reversed(range(len(levels)))
@@ -91,28 +91,78 @@ def read_stream(store: dict[str, bytes], escaped: str) -> list[Any]:
         for frame in frames_below(store, escaped, level, ref)
     ]
     running = bytes(32)
-    events: list[Any] = []
-    before, last = None, None
+    changesets: list[Any] = []
+    reached, before, last = 0, None, None
     for number, frame in enumerate([*frames, *tail]):
         if number == len(frames):
-            assert sealed == [len(events), last, running]
+            assert sealed == [reached, last, running]
         assert frame[:4] == zlib.crc32(frame[4:]).to_bytes(4, "big")
         running = hashlib.sha256(running + frame).digest()
-        identity, follows_id, follows, _micros, key, rows = msgspec.msgpack.decode(frame[4:])
-        assert follows == len(events)
-        assert follows_id == last
-        assert key == f"key-{number}"
+        changeset = msgspec.msgpack.decode(frame[4:])
+        identity, follows_id, follows, _micros, _key, rows = changeset
+        assert (follows, follows_id) == (reached, last)
+        assert last is None or identity > last, "ids increase within a stream"
+        reached += len(rows)
         before, last = last, identity
-        for type_, data, metadata, event_id in rows:
+        changesets.append(changeset)
+    assert (version, newest, parent, digest) == (reached, last, before, running)
+    return fields, changesets
+
+
+def read_stream(store: dict[str, bytes], escaped: str) -> list[Any]:
+    """Every event of an application's stream."""
+    _, changesets = read_frames(store, escaped)
+    events: list[Any] = []
+    for number, (identity, _parent, follows, _micros, key, rows) in enumerate(changesets):
+        assert key == f"key-{number}"
+        for version, (type_, data, metadata, own) in enumerate(rows, follows + 1):
             plain = json.loads(data) if isinstance(data, str) else shown(data)
-            events.append(
-                [len(events) + 1, type_, plain, json.loads(metadata or "{}"), event_id, str(UUID(bytes=identity))]
-            )
-    assert (version, newest, parent, digest) == (len(events), last, before, running)
+            events.append([version, type_, plain, json.loads(metadata or "{}"), own, str(UUID(bytes=identity))])
     return events
 
 
+def read_feed(store: dict[str, bytes]) -> tuple[list[Any], set[bytes]]:
+    """Every event of the feed, and what its newest frame settled."""
+    fields, changesets = read_frames(store, "!24feed")
+    events = [row for changeset in changesets for row in changeset[5]]
+    assert all(changeset[4] is None for changeset in changesets)
+    assert [row[8] for row in events] == list(range(1, len(events) + 1))
+    settled = fields[8]["settled"]
+    assert set(settled) == {row[6] for row in changesets[-1][5]}
+    return events, set(settled)
+
+
+def exists(store: dict[str, bytes], escaped: str) -> bool:
+    """Whether there is a stream, and not only a head that was fenced before there was one."""
+    fields, tail = envelope(store[f"heads/{escaped}"], "head")
+    if fields[1]:
+        return True
+    assert fields[2:5] == [None, None, bytes(32)]
+    assert fields[5] >= 1
+    assert fields[6:] == [[0, None, bytes(32)], [], {}]
+    assert tail == []
+    return False
+
+
+def inbox_of(store: dict[str, bytes]) -> list[tuple[bytes, int, str]]:
+    """What the keys of the inbox say: id, version and stream of each intent."""
+    found = []
+    for key in sorted(store):
+        if key.startswith("inbox/"):
+            identity, follows, escaped = key.removeprefix("inbox/").split("-", 2)
+            found.append((bytes.fromhex(identity), int(follows), unescape(escaped)))
+    return found
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """What is in a store, as whoever wrote it says."""
+    expected: dict[str, Any] = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    return expected
+
+
 # --- the tests -----------------------------------------------------------------------------------------------------
+
+every_format = pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
 
 
 def test_there_is_a_store_of_every_format():
@@ -120,52 +170,111 @@ def test_there_is_a_store_of_every_format():
     assert [folder.name for folder in FORMATS] == ["format-1"]
 
 
-@pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
+@every_format
 def test_the_page_is_enough_to_read_a_store(folder: Path):
     """No code of headstream is needed."""
     store = objects(folder / "store")
-    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    expected = contents(folder)
     assert json.loads(store["store.json"])["format"] == 1
-    streams = {
-        unescape(key.removeprefix("heads/")): key.removeprefix("heads/") for key in store if key.startswith("heads/")
-    }
-    assert streams.keys() == expected.keys()
-    for stream, escaped in streams.items():
-        assert read_stream(store, escaped) == expected[stream]
+    heads = [key.removeprefix("heads/") for key in store if key.startswith("heads/")]
+    streams = {unescape(escaped): escaped for escaped in heads if escaped != "!24feed"}
+    assert {stream for stream, escaped in streams.items() if not exists(store, escaped)} == set(expected["fenced"])
+    assert streams.keys() == expected["streams"].keys() | set(expected["fenced"])
+    for stream, events in expected["streams"].items():
+        assert read_stream(store, streams[stream]) == events
     assert any(key.startswith("index/") and "/2-" in key for key in store)
 
 
-@pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
-def test_intents_are_as_the_page_says(folder: Path):
-    """One for each changeset, with the version that it follows and the objects written for it."""
+@every_format
+def test_the_page_is_enough_to_read_the_feed(folder: Path):
+    """Each event is there once, the same as in its stream, in the order of its stream; all but what still waits in the inbox."""
     store = objects(folder / "store")
-    inbox = {key: envelope(body, "intent")[0] for key, body in store.items() if key.startswith("inbox/")}
-    announced = {key for fields in inbox.values() for key in fields[4]}
-    for key, (identity, _stream, follows, micros, _objects) in inbox.items():
-        assert key == f"inbox/{identity.hex()}"
-        assert isinstance(follows, int)
-        assert micros // 1000 == int.from_bytes(identity[:6], "big")
-    assert announced == {key for key in store if key.startswith(("segments/", "index/"))}
+    expected = contents(folder)
+    events, settled = read_feed(store)
+    assert [[position, stream, version] for stream, version, *_, position in events] == expected["feed"]
+    for stream, version, type_, data, metadata, own, identity, _micros, _position in events:
+        plain = json.loads(data) if isinstance(data, str) else shown(data)
+        row = [version, type_, plain, json.loads(metadata or "{}"), own, str(UUID(bytes=identity))]
+        assert expected["streams"][stream][version - 1] == row
+    published = {row[6] for row in events}
+    waiting = {identity for identity, _, _ in inbox_of(store)} - settled
+    assert not waiting & published
+    for stream, rows in expected["streams"].items():
+        there = [row for row in events if row[0] == stream]
+        assert [row[1] for row in there] == list(range(1, len(there) + 1))
+        late = {UUID(row[5]).bytes for row in rows[len(there) :]}
+        assert late <= waiting
+        assert bool(late) == (stream in expected["unpublished"])
+    assert any(key.startswith("index/!24feed/") for key in store)
+    assert envelope(store["heads/!24feed"], "head")[1] != []
 
 
-@pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
+@every_format
+def test_intents_are_as_the_page_says(folder: Path):
+    """Key and body agree; each names what was written for it; some were settled, and wait only to be removed."""
+    store = objects(folder / "store")
+    _, settled = read_feed(store)
+    names = inbox_of(store)
+    bodies = [envelope(store[key], "intent")[0] for key in sorted(store) if key.startswith("inbox/")]
+    for (identity, follows, stream), fields in zip(names, bodies, strict=True):
+        assert fields[:3] == [identity, stream, follows]
+        assert fields[3] // 1000 == int.from_bytes(identity[:6], "big")
+        assert fields[4] == [
+            key
+            for key in sorted(store, reverse=True)
+            if key.startswith(("segments/", "index/")) and identity.hex() in key
+        ]
+    assert {identity for identity, _, _ in names} > settled
+    assert any(fields[4] for fields in bodies)
+
+
+@every_format
+def test_checkpoints_are_as_the_page_says(folder: Path):
+    """Under the escaped name: how far, and who."""
+    store = objects(folder / "store")
+    found = {}
+    for key in store:
+        if key.startswith("checkpoints/"):
+            (fields,) = envelope(store[key], "checkpoint")
+            name, identity, position, owner, micros = fields
+            assert unescape(key.removeprefix("checkpoints/")) == name
+            assert micros // 1000 == int.from_bytes(identity[:6], "big")
+            found[name] = [position, owner]
+    assert found == contents(folder)["checkpoints"]
+
+
+@every_format
 def test_headstream_reads_and_extends_it(folder: Path, tmp_path: Path):
     """What was written by an older version is found, and appended to."""
     shutil.copytree(folder / "store", tmp_path / "store")
-    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    expected = contents(folder)
     with connect((tmp_path / "store").as_uri(), create=False) as store:
-        assert list(store.streams()) == sorted(expected)
-        for stream, events in expected.items():
+        assert {name for name in store.streams() if store.head(name)} == expected["streams"].keys()
+        for stream, events in expected["streams"].items():
             found = [
-                [
-                    event.version,
-                    event.type,
-                    shown(event.data),
-                    event.metadata,
-                    event.id,
-                    str(event.changeset_id),
-                ]
+                [event.version, event.type, shown(event.data), event.metadata, event.id, str(event.changeset_id)]
                 for event in store.read(stream)
             ]
             assert found == events
             assert store.append(stream, Event("More"), expected=len(events)).version == len(events) + 1
+        for stream in expected["fenced"]:
+            assert store.append(stream, Event("First"), expected=0).version == 1
+
+
+@every_format
+def test_headstream_goes_on_with_its_feed(folder: Path, tmp_path: Path):
+    """What was in it keeps its position; what waited in the inbox follows; nothing comes twice; checkpoints go on."""
+    shutil.copytree(folder / "store", tmp_path / "store")
+    expected = contents(folder)
+    with connect((tmp_path / "store").as_uri(), create=False) as store:
+        before = [[event.position, event.stream, event.version] for event in store.feed(advance=False)]
+        assert before == expected["feed"]
+        assert {one.name: [one.position, one.owner] for one in store.checkpoints()} == expected["checkpoints"]
+        after = list(store.feed())
+        assert [[event.position, event.stream, event.version] for event in after[: len(before)]] == before
+        for stream in expected["streams"]:
+            assert [event for event in after if event.stream == stream] == list(store.read(stream))
+        assert len(after) == sum(map(len, expected["streams"].values()))
+        with store.subscribe(checkpoint="mailer", follow=False) as subscription:
+            assert next(subscription).position == expected["checkpoints"]["mailer"][0] + 1
+        assert not list((tmp_path / "store" / "inbox").iterdir())

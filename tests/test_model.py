@@ -21,6 +21,7 @@ from headstream.model import (
     NO_STREAM,
     Event,
     Expected,
+    FeedEvent,
     Head,
     RecordedEvent,
     Settings,
@@ -172,6 +173,55 @@ def test_the_least_and_the_greatest_time():
     assert recorded(micros=limits.MAX_VERSION).recorded_at.year == 2286
 
 
+# --- events of the feed ------------------------------------------------------------------------------------------
+
+
+def published(**changes: Any) -> FeedEvent:
+    """The recorded event above, as the feed has it."""
+    return FeedEvent(**msgspec.structs.asdict(recorded()) | {"position": 17} | changes)
+
+
+def test_an_event_of_the_feed():
+    """It has all that a recorded event has, and its place among all events; it is the same event."""
+    event = published()
+    assert (event.position, event.stream, event.version, event.data) == (17, "order-1", 3, {"total": 7})
+    assert event.metadata is event.metadata
+    assert event == recorded()
+    assert recorded() == event
+    assert hash(event) == hash(recorded())
+    assert event == published(position=18)
+    assert event != published(version=4)
+    assert event != recorded(version=4)
+    assert repr(event).startswith(
+        "FeedEvent(position=17, stream='order-1', version=3, type='Placed', data={'total': 7}"
+    )
+
+
+def test_how_an_event_of_the_feed_is_stored():
+    """As an array of its fields, in this order: part of the format."""
+    assert FeedEvent.__struct_fields__ == (
+        "stream",
+        "version",
+        "type",
+        "payload",
+        "metadata_json",
+        "id",
+        "changeset",
+        "micros",
+        "position",
+    )
+    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(published()))
+    assert stored == ["order-1", 3, "Placed", '{"total":7}', '{"by":"me"}', "id-1", ident(1), MICROS, 17]
+
+
+def test_an_event_of_the_feed_travels():
+    """Copied and pickled, it is the same, whether somebody looked at its data or not."""
+    for event in (published(), published(payload=b"raw", metadata_json=None)):
+        for arrived in (pickle.loads(pickle.dumps(event)), copy.deepcopy(event), copy.copy(event)):
+            assert (arrived, arrived.position, arrived.data) == (event, 17, event.data)
+            assert pickle.loads(pickle.dumps(arrived)).metadata == event.metadata
+
+
 # --- heads -------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +231,8 @@ def test_a_head():
     assert head.exists
     assert head.changeset_id == UUID(int=1)
     assert Head("s", 1, "e1", ident(1)).exists
-    assert head == Head("s", 3, "", ident(1), "more")
+    assert head == Head("s", 3, "", ident(1), range(4, 5), "more")
+    assert head.positions is None
     assert hash(head) == hash(Head("s", 3, "", ident(1)))
     assert head != Head("s", 4, "e3", ident(1))
     assert head != Head("t", 3, "e3", ident(1))
@@ -208,7 +259,10 @@ def test_expectations_look_like_their_names():
 
 def test_settings():
     """The ends of each range are inside."""
-    assert Settings(tail_bytes=0) == Settings(tail_bytes=0, fan_out=128, feed=True)
+    usual = Settings(tail_bytes=0, fan_out=128, feed=True, advance_every=256, grace_seconds=60)
+    assert Settings(tail_bytes=0) == usual
+    assert Settings(tail_bytes=0, advance_every=0, grace_seconds=1).advance_every == 0
+    assert Settings(tail_bytes=0, advance_every=1_000_000, grace_seconds=86_400).grace_seconds == 86_400
     assert Settings(tail_bytes=limits.MAX_TAIL, fan_out=2, feed=False).fan_out == 2
     assert Settings(tail_bytes=0, fan_out=1024).fan_out == 1024
 
@@ -224,6 +278,12 @@ def test_settings():
         ({"fan_out": 1}, "fan_out is 1; it must be a whole number from 2 to 1024"),
         ({"fan_out": 1025}, "fan_out is 1025; it must be"),
         ({"fan_out": None}, "fan_out is None; it must be"),
+        ({"advance_every": -1}, "advance_every is -1; it must be a whole number from 0 to 1000000"),
+        ({"advance_every": 1_000_001}, "advance_every is 1000001; it must be"),
+        ({"advance_every": None}, "advance_every is None; it must be"),
+        ({"grace_seconds": 0}, "grace_seconds is 0; it must be a whole number from 1 to 86400"),
+        ({"grace_seconds": 86_401}, "grace_seconds is 86401; it must be"),
+        ({"grace_seconds": 60.0}, "grace_seconds is 60.0; it must be"),
         ({"feed": "yes"}, "feed is 'yes'; it must be True or False"),
         ({"feed": 1}, "feed is 1; it must be True or False"),
     ],
@@ -238,7 +298,7 @@ def test_settings_that_cannot_be(changes, message):
 
 def test_settings_survive_the_store():
     """As JSON, which is how a store keeps them."""
-    settings = Settings(tail_bytes=7, fan_out=9, feed=False)
+    settings = Settings(tail_bytes=7, fan_out=9, feed=False, advance_every=3, grace_seconds=4)
     assert msgspec.json.decode(msgspec.json.encode(settings), type=Settings) == settings
 
 

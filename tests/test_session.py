@@ -15,13 +15,17 @@ from hypothesis import strategies as st
 
 from headstream import limits
 from headstream.errors import InvalidInput, Unavailable, WrongExpectedVersion
-from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expectation, Head
+from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expectation, Head, Settings
+from headstream.protocol import head as protocol
+from headstream.protocol.feed import Progress
+from headstream.protocol.follow import Place
 from headstream.protocol.head import Known, nothing
-from headstream.protocol.ops import MISSING, NOT_MODIFIED, REFUSED, Found, Matches, Page, Stored, Unknown
+from headstream.protocol.ops import MISSING, NOT_MODIFIED, REFUSED, Found, Get, Matches, Page, Stored, Unknown
 from headstream.session import HeadCache, Session, check_prefix
 from support import shown
 from support.script import Script, ident
 from support.streams import TAIL, Stream
+from support.world import World
 
 EVENT = Event("E")
 STORE = UUID("01a20e2b-6b97-7abe-a0b4-1994ff175434")
@@ -417,6 +421,88 @@ def test_the_head_of_a_stream():
     assert story.returned() is None
     with pytest.raises(InvalidInput):
         one.head("")
+
+
+def test_a_stream_that_was_fenced_before_it_existed():
+    """Its head is remembered, for the append that creates it; to applications there is no stream."""
+    fenced = protocol.encode(protocol.fenced(nothing("s").state))
+    one = session()
+    story = Script(one.head("s"))
+    story.get("heads/s", Found(fenced, "f1"))
+    assert story.returned() is None
+    story = append(one, NO_STREAM)
+    story.stamp(1)
+    assert story.commit(Stored("e1")).head.when == Matches("f1")
+    head = session().head_of(Known(protocol.fenced(nothing("s").state), "f1"))
+    assert (head.version, head.etag, head.changeset, head.exists) == (0, "", None, False)
+
+
+# --- the feed ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("every", "feed", "due"),
+    [(1, True, [1, 2, 3, 4, 5, 6]), (3, True, [3, 6]), (0, True, []), (1, False, [])],
+)
+def test_when_an_advance_is_due(every, feed, due):
+    """After every so many appends of this client, if the store has a feed."""
+    one = Session(Settings(tail_bytes=0, feed=feed, advance_every=every), 0)
+    assert [number for number in range(1, 7) if one.is_advance_due()] == due
+
+
+def test_an_advance_uses_and_feeds_the_cache():
+    """The feed's head is asked for by its etag, and remembered as the advance leaves it."""
+    world = World()
+    one = Session(world.settings, limits.HEAD_CACHE)
+    made = world.append("s")
+    progress = Progress()
+    while not progress.done:
+        progress = world.run(one.advance(progress))
+    known = one.cache.get("$feed")
+    assert known is not None
+    assert known.etag == world.head("$feed").etag
+    assert known.state.settled == {made.changeset_id}
+    assert made.version == progress.published == 1
+    world.requests.clear()
+    assert world.run(one.poll(Place(1), advance=True)).idle
+    assert isinstance(world.requests[0], Get)
+    assert world.requests[0].if_none_match == known.etag
+
+
+def test_where_the_feed_is_at_least():
+    """What is remembered is good enough; else its head is read, once."""
+    world = World()
+    world.append("s", 1, 2)
+    world.advance()
+    one = Session(world.settings, limits.HEAD_CACHE)
+    world.requests.clear()
+    assert [world.run(one.feed_version()) for _ in range(3)] == [2, 2, 2]
+    assert len(world.requests) == 1
+    assert World().run(Session(world.settings, limits.HEAD_CACHE).feed_version()) == 0
+
+
+def test_positions_of_a_changeset():
+    """Looked for from the end of the feed, not further back than after a position."""
+    world = World()
+    made = []
+    for number in range(40):
+        made.append(world.append(f"s{number % 3}", b"x" * 100, number).changeset_id)
+        world.advance()
+    one = Session(world.settings, limits.HEAD_CACHE)
+    world.requests.clear()
+    assert world.run(one.positions(made[-1], 0)) == range(79, 81)
+    assert len(world.requests) == 1
+    assert world.run(one.positions(made[0], 0)) == range(1, 3)
+    assert world.run(one.positions(made[0], 2)) is None
+    assert world.run(one.positions(bytes(16), 0)) is None
+
+
+def test_a_feed_that_was_not_created():
+    """Said, with what to do."""
+    session_with = Session(Settings(tail_bytes=0, feed=True), 0)
+    session_with.check_feed()
+    with pytest.raises(InvalidInput, match="created without a feed: create one with feed=True"):
+        session().check_feed()
 
 
 # --- names -------------------------------------------------------------------------------------------------------

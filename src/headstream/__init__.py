@@ -5,8 +5,9 @@ only by a conditional write. ``connect`` opens a store; see ``docs/`` for everyt
 """
 
 from headstream.aio import AsyncEventStore, AsyncFeedReading, AsyncReading
-from headstream.client import EventStore, FeedReading, Reading
+from headstream.client import EventStore
 from headstream.connecting import connect, connect_async
+from headstream.deciding import Decider, Decision
 from headstream.errors import (
     AccessDenied,
     CheckpointLost,
@@ -22,6 +23,7 @@ from headstream.errors import (
     UnsupportedFormat,
     WrongExpectedVersion,
 )
+from headstream.events import Registry
 from headstream.model import (
     ANY,
     EXISTS,
@@ -35,6 +37,7 @@ from headstream.model import (
     Settings,
 )
 from headstream.protocol.checkpoint import Checkpoint
+from headstream.readings import FeedReading, Reading
 from headstream.subscribing import Subscription
 from headstream.subscribing_aio import AsyncSubscription
 
@@ -50,6 +53,8 @@ __all__ = [
     "Checkpoint",
     "CheckpointLost",
     "CorruptData",
+    "Decider",
+    "Decision",
     "Event",
     "EventStore",
     "Expectation",
@@ -64,6 +69,7 @@ __all__ = [
     "ProjectionStopped",
     "Reading",
     "RecordedEvent",
+    "Registry",
     "Settings",
     "StoreNotFound",
     "Subscription",

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar, cast, overload
+from typing import Any, Final, Self, TypeVar, overload
 from uuid import UUID
 
 import msgspec
@@ -18,21 +18,21 @@ from headstream.bells import bell_of
 from headstream.deciding import Decider, Decision, Transaction
 from headstream.drivers import sync
 from headstream.errors import HeadstreamError, NotPublished
-from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
-from headstream.model import ANY, Event, Expectation, FeedEvent, Head, RecordedEvent, Settings, check_stream
+from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.model import ANY, Event, Expectation, Head, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
 from headstream.protocol.feed import Progress
 from headstream.protocol.keys import FEED
 from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
-from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
+from headstream.readings import FeedReading, Reading
 from headstream.session import Session, check_number, check_prefix
 from headstream.subscribing import Subscription
+from headstream.turns import Turns
 
 T = TypeVar("T")
-E = TypeVar("E", bound=RecordedEvent)
 F = TypeVar("F")
 R = TypeVar("R")
 S = TypeVar("S")
@@ -48,7 +48,7 @@ class EventStore:
         self._backend = backend
         self._description = description
         self._session = Session(description.settings, cache_bytes, description.store_id)
-        self._turns = _Turns()
+        self._turns = Turns()
         self._bell = bell_of(description.store_id)
         self._advancer = _Advancer(self)
         #: Where the store is; without credentials.
@@ -197,7 +197,7 @@ class EventStore:
         :class:`AccessDenied`, :class:`StoreNotFound`.
         """
         reading = self._session.reading(stream, after=after, before=before, limit=limit, backwards=backwards)
-        return Reading(self, reading)
+        return Reading(self._run, self._session, reading)
 
     # --- the feed --------------------------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class EventStore:
         if limit is not None:
             check_number("limit", limit, 0)
         start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
-        return FeedReading(self, start, wanted, limit, advance=advance)
+        return FeedReading(self._run, self._session, start, wanted, limit, advance=self.advance if advance else None)
 
     def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what was appended and is not there yet; how many events that were.
@@ -342,38 +342,6 @@ class EventStore:
         return sync.run(gen, self._backend)
 
 
-class _Turns:
-    """A lock for each stream that somebody appends to right now."""
-
-    def __init__(self) -> None:
-        self._guard = Lock()
-        self._turns: dict[str, tuple[Lock, int]] = {}
-
-    def take(self, stream: str) -> None:
-        """Wait until no other thread has the turn."""
-        with self._guard:
-            turn, users = self._turns.get(stream) or (Lock(), 0)
-            self._turns[stream] = (turn, users + 1)
-        try:
-            turn.acquire()
-        except BaseException:  # interrupted while it waited
-            self._leave(stream)
-            raise
-
-    def give(self, stream: str) -> None:
-        """Let the next thread have it."""
-        self._leave(stream).release()
-
-    def _leave(self, stream: str) -> Lock:
-        with self._guard:
-            turn, users = self._turns[stream]
-            if users == 1:
-                del self._turns[stream]
-            else:
-                self._turns[stream] = (turn, users - 1)
-            return turn
-
-
 class _Advancer:
     """Advances the feed beside the appends, in a thread that lives for one advance."""
 
@@ -409,83 +377,3 @@ class _Advancer:
             log.warning("the feed was not advanced: %s", error)
         finally:
             self._running.release()
-
-
-class _Pages(Iterator[E], Generic[E]):
-    """The events of a read, which come in pages.
-
-    After an error it may be asked again: it goes on where it was, and never skips an event.
-    """
-
-    def __init__(self, store: EventStore, start: Callable[[], Gen[Cursor]]) -> None:
-        self._store = store
-        self._start = start
-        self._begun: Cursor | None = None
-        self._rest: Cursor | None = None
-        self._events: Iterator[E] = iter(())
-
-    def __next__(self) -> E:
-        while True:
-            for event in self._events:
-                return event
-            rest = self._rest or self._begin()
-            if rest.exhausted:
-                raise StopIteration
-            events, self._rest = self._store._run(self._store._session.step(rest))  # noqa: SLF001 - one class in two parts
-            self._events = iter(self._taken(events))
-
-    def _begin(self) -> Cursor:
-        if self._begun is None:
-            self._begun = self._rest = self._store._run(self._start())  # noqa: SLF001 - one class in two parts
-        return self._begun
-
-    def _taken(self, events: list[RecordedEvent]) -> list[E]:
-        """Those of a page that are returned."""
-        return cast("list[E]", events)
-
-
-class Reading(_Pages[RecordedEvent]):
-    """The events of a stream, one after the other; see :meth:`EventStore.read`.
-
-    After an error it may be asked again: it goes on where it was, and never skips an event.
-    """
-
-    def head(self) -> Head:
-        """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
-        return self._store._session.head_of(self._begin().known)  # noqa: SLF001 - one class in two parts
-
-
-class FeedReading(_Pages[FeedEvent]):
-    """The events of the feed, one after the other; see :meth:`EventStore.feed`.
-
-    After an error it may be asked again: it goes on where it was, and never skips an event.
-    """
-
-    def __init__(
-        self,
-        store: EventStore,
-        start: Callable[[], Gen[Cursor]],
-        wanted: Wanted,
-        limit: int | None,
-        *,
-        advance: bool,
-    ) -> None:
-        super().__init__(store, start)
-        self._wanted = wanted
-        self._limit = limit
-        self._advance = advance
-
-    def position(self) -> int:
-        """How many events the feed had when the read began."""
-        return self._begin().known.state.version
-
-    def _begin(self) -> Cursor:
-        if self._begun is None and self._advance:
-            self._store.advance()
-        return super()._begin()
-
-    def _taken(self, events: list[RecordedEvent]) -> list[FeedEvent]:
-        taken, self._limit = self._wanted.page(events, self._limit)
-        if self._limit == 0:
-            self._rest = FINISHED
-        return taken

@@ -84,3 +84,10 @@ HEAD_CACHE: Final = 8 * MIB
 """Default size of a client's cache of heads."""
 THREADS: Final = 16
 """Threads in which an ``AsyncEventStore`` runs a backend that blocks."""
+
+# --- deciders ----------------------------------------------------------------------------------------------------
+MAX_DECIDER_NAME: Final = 256
+TRANSACT_ATTEMPTS: Final = 100
+"""Decisions that one ``transact`` makes, if the caller does not say, before it leaves the stream to those who win it."""
+TRANSACT_REPEATS: Final = 3
+"""Repeats of an append of unknown outcome, with its key, in one ``transact``: each tries for about five seconds itself."""

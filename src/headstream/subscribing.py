@@ -13,18 +13,22 @@ from typing import Final, Protocol, Self, TypeVar
 
 from headstream import limits
 from headstream.bells import Bell
-from headstream.errors import CheckpointLost, HeadstreamError, InvalidInput, Unavailable
+from headstream.errors import CheckpointLost, HeadstreamError, Unavailable
 from headstream.following import Follower
 from headstream.model import FeedEvent
 from headstream.protocol.ops import Gen
+from headstream.session import check_number
 
 T = TypeVar("T")
 
 log: Final = logging.getLogger("headstream")
 
 
-class _Runs(Protocol):
-    def __call__(self, gen: Gen[T], /) -> T: ...
+class Runs(Protocol):
+    """Executes a step of the core."""
+
+    def __call__(self, gen: Gen[T], /) -> T:
+        """Execute ``gen``; what it returns."""
 
 
 class Subscription(Iterator[FeedEvent]):
@@ -34,7 +38,7 @@ class Subscription(Iterator[FeedEvent]):
     ends. While the storage does not answer, it waits and tries again.
     """
 
-    def __init__(self, follower: Follower, run: _Runs, bell: Bell) -> None:
+    def __init__(self, follower: Follower, run: Runs, bell: Bell) -> None:
         self._follower = follower
         self._run = run
         self._bell = bell
@@ -57,8 +61,10 @@ class Subscription(Iterator[FeedEvent]):
 
         The events of a list count as handled when the next list is asked for.
         """
-        if size < 1:
-            raise InvalidInput(f"size is {size}; it must be at least 1")
+        check_number("size", size, 1)
+        return self._batches(size)
+
+    def _batches(self, size: int) -> Iterator[list[FeedEvent]]:
         while True:
             try:
                 yield self._next(lambda: self._follower.next_batch(size) or None)
@@ -92,27 +98,30 @@ class Subscription(Iterator[FeedEvent]):
 
     def _next(self, take: Callable[[], T | None]) -> T:
         follower = self._follower
+        follower.settle()
         while not self._closed:
-            if not follower.begun:
-                self._run(follower.begin())
-            taken = take()
+            # First: what was taken, and was kept from the caller by an error, would never come again.
             self._save_if_due()
+            taken = take()
             if taken is not None:
                 return taken
             if follower.over:
-                break
-            if self._poll():
+                self.close()
+            elif self._poll():
                 self._wait(min(follower.pause(), self._due()))
         raise StopIteration
 
     def _poll(self) -> bool:
-        """Look for events; whether to wait now."""
+        """Take the checkpoint over, or look for events; whether to wait now."""
         self._called = False
         try:
-            return self._follower.absorb(self._run(self._follower.poll()))
+            if self._follower.begun:
+                return self._follower.absorb(self._run(self._follower.poll()))
+            self._run(self._follower.begin())
         except Unavailable as error:
             log.warning("a subscription waits for the storage: %s", error)
             return True
+        return False
 
     def _wait(self, seconds: float) -> None:
         try:

@@ -13,10 +13,11 @@ from typing import Final, Protocol, Self, TypeVar
 
 from headstream import limits
 from headstream.bells import Bell
-from headstream.errors import CheckpointLost, HeadstreamError, InvalidInput, Unavailable
+from headstream.errors import CheckpointLost, HeadstreamError, Unavailable
 from headstream.following import Follower
 from headstream.model import FeedEvent
 from headstream.protocol.ops import Gen
+from headstream.session import check_number
 
 T = TypeVar("T")
 
@@ -41,6 +42,7 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
         self._loop = asyncio.get_running_loop()
         self._called = asyncio.Event()
         self._closed = False
+        self._writing: asyncio.Future[None] | None = None
         self._last_save = time.monotonic()
         bell.listen(self._call)
 
@@ -52,13 +54,15 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
     async def __anext__(self) -> FeedEvent:
         return await self._next(self._follower.next_event)
 
-    async def batches(self, size: int = 1000) -> AsyncIterator[list[FeedEvent]]:
+    def batches(self, size: int = 1000) -> AsyncIterator[list[FeedEvent]]:
         """The same events as lists of 1 to ``size``, as they come: nothing waits for a list to be full.
 
         The events of a list count as handled when the next list is asked for.
         """
-        if size < 1:
-            raise InvalidInput(f"size is {size}; it must be at least 1")
+        check_number("size", size, 1)
+        return self._batches(size)
+
+    async def _batches(self, size: int) -> AsyncIterator[list[FeedEvent]]:
         while True:
             try:
                 yield await self._next(lambda: self._follower.next_batch(size) or None)
@@ -86,37 +90,42 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        await self._written()
         if self._follower.unsaved and not isinstance(error, CheckpointLost):
             with suppress(*(() if error is None else (HeadstreamError,))):  # which must not hide the error
                 await self._save()
 
     async def _next(self, take: Callable[[], T | None]) -> T:
         follower = self._follower
+        follower.settle()
         while not self._closed:
-            if not follower.begun:
-                await self._run(follower.begin())
-            taken = take()
+            # First: what was taken, and was kept from the caller by an error or a cancellation, would never come again.
             await self._save_if_due()
+            taken = take()
             if taken is not None:
                 return taken
             if follower.over:
-                break
-            if await self._poll():
+                self.close()
+            elif await self._poll():
                 await self._wait(min(follower.pause(), self._due()))
         raise StopAsyncIteration
 
     async def _poll(self) -> bool:
-        """Look for events; whether to wait now."""
+        """Take the checkpoint over, or look for events; whether to wait now."""
         self._called.clear()
         try:
-            return self._follower.absorb(await self._run(self._follower.poll()))
+            if self._follower.begun:
+                return self._follower.absorb(await self._run(self._follower.poll()))
+            await self._write(self._follower.begin)
         except Unavailable as error:
             log.warning("a subscription waits for the storage: %s", error)
             return True
+        return False
 
     async def _wait(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._called.wait(), seconds)
+        if not self._closed:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._called.wait(), seconds)
 
     def _call(self) -> None:
         if not self._called.is_set():
@@ -138,5 +147,23 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
                 log.warning("a subscription saves its checkpoint later: %s", error)
 
     async def _save(self) -> None:
-        await self._run(self._follower.save())
+        await self._write(self._follower.save)
         self._last_save = time.monotonic()
+
+    async def _write(self, step: Callable[[], Gen[None]]) -> None:
+        """Write the checkpoint. A waiter that is cancelled leaves the write to go on, else the follower would not know what became of it."""
+        await self._written()
+        self._writing = asyncio.ensure_future(self._run(step()))
+        self._writing.add_done_callback(_look)
+        await asyncio.shield(self._writing)
+
+    async def _written(self) -> None:
+        """Wait for a write that a cancelled waiter left."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+
+def _look(write: asyncio.Future[None]) -> None:
+    """Nobody may be left to whom an error could be told: the next write meets it again."""
+    if not write.cancelled():
+        write.exception()

@@ -8,9 +8,11 @@ from uuid import RFC_4122, UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstream.drivers.ids import stamp, uuid7
+from headstream.drivers.ids import stamp, stamped, uuid7, uuid7_above
 
 NANOS = st.integers(0, 2**48 * 1_000_000 - 1)
+THIS_AGE = st.integers(0, 2**47 * 1_000_000)
+"""Until the year 6429: after the very last millisecond of a UUIDv7 there is none."""
 CHANCE = st.integers(0, 2**80 - 1)
 
 
@@ -51,3 +53,40 @@ def test_stamps_are_now_and_unique():
     assert len({one.id for one in stamps}) == 2000
     assert all(before <= one.micros <= after for one in stamps)
     assert all(UUID(bytes=one.id).int >> 80 == one.micros // 1000 for one in stamps)
+
+
+@given(THIS_AGE, CHANCE, CHANCE)
+def test_an_id_above_another(nanos, chance, more):
+    """Of version 7 as well, and of the same millisecond as long as that has room."""
+    before = uuid7(nanos, chance)
+    above = uuid7_above(before, more)
+    made = UUID(bytes=above)
+    assert above > before
+    assert (made.version, made.variant) == (7, RFC_4122)
+    assert made.int >> 80 in {nanos // 1_000_000, nanos // 1_000_000 + 1}
+
+
+def test_an_id_above_the_last_of_its_millisecond():
+    """The next millisecond is used."""
+    last = uuid7(5_000_000, 2**80 - 1)
+    assert UUID(bytes=uuid7_above(last, 0)).int >> 80 == 6
+
+
+@given(THIS_AGE, NANOS, CHANCE, CHANCE)
+def test_stamps_are_above_what_they_follow(before, nanos, chance, more):
+    """Whatever the clock says; if it goes forward, the id is of the time that it says."""
+    after = uuid7(before, chance)
+    made = stamped(nanos, lambda: more, after)
+    assert made.id > after
+    assert made.micros == nanos // 1000
+    if nanos // 1_000_000 > before // 1_000_000:
+        assert made.id == uuid7(nanos, more)
+
+
+def test_a_stamp_above_an_id_of_the_future():
+    """A writer whose clock is late, after one whose clock is early."""
+    future = uuid7(time.time_ns() + 3600 * 10**9, 7)
+    stamps = [stamp(future) for _ in range(100)]
+    assert all(one.id > future for one in stamps)
+    assert len({one.id for one in stamps}) == 100
+    assert all(one.micros * 1000 <= time.time_ns() for one in stamps)

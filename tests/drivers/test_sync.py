@@ -61,6 +61,7 @@ def test_each_operation():
         assert (yield from List("inbox/")) == Page((), more=False)
         stamp = yield from Stamp()
         assert len(stamp.id) == 16
+        assert (yield from Stamp(b"\xff" * 6 + bytes(10))).id > b"\xff" * 6
         yield from Pause(0.0)
         return "done"
 

@@ -18,7 +18,7 @@ from headstream.errors import (
     Unavailable,
     WrongExpectedVersion,
 )
-from headstream.model import ANY, EXISTS, Event, Expected, Settings
+from headstream.model import ANY, EXISTS, Event, Expected, FeedEvent, Settings
 from headstream.protocol import append as protocol
 from headstream.protocol import codec, head, intent, keys
 from headstream.protocol.append import Appended, Proposal
@@ -94,7 +94,7 @@ def test_the_first_changeset(expected):
     appended = story.returned()
     check_appended(appended, MINE, 2)
     assert appended.known == Known(head_of(commit), "e1")
-    (frame,) = codec.decode_chain(appended.known.state.tail, 0, None, "heads/s")
+    (frame,) = codec.decode_chain(appended.known.state.tail, 0, None, "heads/s", stream="s")
     assert (frame.id, frame.micros, frame.key) == (ident(MINE), MICROS + MINE * 1_000_000, None)
     assert [event.data for event in codec.recorded("s", [frame], 1, 2)] == [1, 2]
 
@@ -175,7 +175,7 @@ def test_the_intent():
     story = append(stream, 3, known=stream.known, settings=WITH_FEED)
     story.stamp(MINE)
     (announced,) = story.commit(Stored("e")).prelude
-    assert announced.key == keys.intent(ident(MINE))
+    assert announced.key == keys.intent(ident(MINE), 3, "s")
     assert intent.decode(announced.body, announced.key) == Intent(
         ident(MINE), "s", 3, MICROS + MINE * 1_000_000, objects=[]
     )
@@ -210,6 +210,34 @@ def test_every_attempt_is_new():
     assert not {put.key for put in one.prelude} & {put.key for put in two.prelude}
     assert {head_of(one).fields.changeset_id, head_of(two).fields.changeset_id} == {ident(MINE), ident(AGAIN)}
     assert one.head.when == two.head.when == Matches("e6")
+
+
+def test_ids_of_a_stream_increase():
+    """Each attempt asks for an id above that of the changeset before it; the first changeset has none before it."""
+    stream = Stream().times(3)
+    story = append(stream, ANY, known=stream.known)
+    assert story.stamp(MINE) == ident(3)
+    story.commit(REFUSED)
+    story.pause()
+    story.get("heads/s", stream.times(2).found())
+    assert story.stamp(AGAIN) == ident(5)
+    story.commit(Stored("e6"))
+    story = append(Stream(), 0, known=nothing("s"))
+    assert story.stamp(MINE) is None
+
+
+def test_what_an_append_settles():
+    """In the feed: it is listed in the head that it writes, in place of what the one before settled."""
+    stream = Stream(name="$feed")
+    rows = codec.encode_published([FeedEvent("a", 1, "E", None, None, None, ident(7), MICROS, 1)])
+    proposal = Proposal("$feed", rows, 1, 0, settled=(ident(7),))
+    story = Script(protocol.append(stream.settings, proposal, nothing("$feed")))
+    story.stamp(MINE)
+    commit = story.commit(Stored("e1"))
+    assert commit.prelude == ()
+    state = head.decode(commit.head.body, commit.head.key, "$feed")
+    assert state.settled == {ident(7)}
+    assert story.returned().known.state.settled == state.settled
 
 
 # --- expected versions -------------------------------------------------------------------------------------------
@@ -350,6 +378,30 @@ def test_only_fenced():
     assert commit.head.when == Matches("e3f")
     assert head_of(commit).fields.fence == 1
     check_appended(story.returned(), AGAIN, 5)
+
+
+def test_fenced_before_it_existed():
+    """The head of a stream that does not exist yet may be fenced: the first append tries again on that head, as version 0."""
+    fenced = Known(head.fenced(nothing("s").state), "f1")
+    story = append(Stream(), 0, known=nothing("s"))
+    story.stamp(MINE)
+    assert story.commit(REFUSED).head.when == ABSENT
+    story.pause()
+    story.get("heads/s", Found(head.encode(fenced.state), "f1"))
+    assert story.stamp(AGAIN) is None
+    commit = story.commit(Stored("e1"))
+    assert commit.head.when == Matches("f1")
+    assert (head_of(commit).fields.fence, head_of(commit).fields.parent_id) == (1, None)
+    check_appended(story.returned(), AGAIN, 2)
+
+
+@pytest.mark.parametrize("expected", [EXISTS, 1])
+def test_fenced_before_it_existed_and_expected_to_exist(expected):
+    """A head of version 0 is no stream: a conflict."""
+    fenced = head.encode(head.fenced(nothing("s").state))
+    story = append(Stream(), expected)
+    story.get("heads/s", Found(fenced, "f1"))
+    assert story.raised(WrongExpectedVersion).actual == 0
 
 
 def pauses(story: Script[Appended], answer: object, stream: Stream, count: int) -> Iterator[float]:

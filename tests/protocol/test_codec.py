@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from headstream import limits
 from headstream.errors import CorruptData, InvalidInput, UnsupportedFormat
-from headstream.model import Event
+from headstream.model import Event, FeedEvent
 from headstream.protocol import codec
 from headstream.protocol.codec import NO_DIGEST
 from support import shown
@@ -294,7 +294,7 @@ def test_hostile_frames(packed):
 def test_a_chain():
     """Consecutive frames, from where they should begin."""
     frames = Stream().times(3).grow(1, 1).frames
-    chain = codec.decode_chain(frames[1:], 1, ident(1), KEY)
+    chain = codec.decode_chain(frames[1:], 1, ident(1), KEY, stream="s")
     assert [(frame.id, frame.parent, frame.follows, frame.version) for frame in chain] == [
         (ident(2), ident(1), 1, 2),
         (ident(3), ident(2), 2, 3),
@@ -307,14 +307,117 @@ def test_a_chain_with_a_frame_lost_swapped_or_doubled(order):
     """Each frame names the version and the changeset that it follows."""
     frames = Stream().times(3).frames
     with pytest.raises(CorruptData, match="does not follow version"):
-        codec.decode_chain([frames[place] for place in order], 0, None, KEY)
+        codec.decode_chain([frames[place] for place in order], 0, None, KEY, stream="s")
 
 
 def test_a_chain_of_two_histories():
     """The right version after the wrong changeset is refused, too."""
     mine, yours = Stream().times(2), Stream().grow(number=8).grow(number=9)
     with pytest.raises(CorruptData, match="does not follow version 1"):
-        codec.decode_chain([mine.frames[0], yours.frames[1]], 0, None, KEY)
+        codec.decode_chain([mine.frames[0], yours.frames[1]], 0, None, KEY, stream="s")
+
+
+# --- the feed ----------------------------------------------------------------------------------------------------
+
+PUBLISHED = FeedEvent("order-1", 3, "Placed", '{"total":7}', '{"by":"me"}', "id-1", ident(7), MICROS, 5)
+
+
+def batch_of(*events: object, follows: int = 4) -> bytes:
+    """A frame of the feed."""
+    rows = msgspec.msgpack.encode(events)
+    return codec.encode_frame(ident(9), ident(8), follows, MICROS, key=None, rows=rows)
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=5), st.integers(0, 10**12), st.integers(0, 10**12))
+def test_published_events_survive(events, follows, before):
+    """What was appended to a stream is in the feed, with its stream, its version and its position."""
+    frame = codec.decode_frame(frame_of(*events, follows=follows, parent=ident(8)), KEY)
+    published = frame.published("order-1", before + 1)
+    rows = codec.encode_published(published)
+    raw = codec.encode_frame(ident(10), ident(8), before, MICROS, key=None, rows=rows)
+    batch = codec.decode_batch(raw, KEY)
+    assert (batch.id, batch.parent, batch.follows, batch.version) == (ident(10), ident(8), before, before + len(events))
+    assert batch.events == codec.recorded("order-1", [frame], follows + 1, frame.version)
+    assert [event.position for event in batch.events] == list(range(before + 1, batch.version + 1))
+    assert [event.micros for event in batch.events] == [MICROS] * len(events)
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_a_part_of_a_batch(first, last):
+    """Any range of positions."""
+    events = [msgspec.structs.replace(PUBLISHED, position=position) for position in range(5, 8)]
+    chain = codec.decode_chain([batch_of(*events)], 4, ident(8), KEY, stream="$feed")
+    part = codec.recorded("$feed", chain, first, last)
+    assert [event.position for event in part] == [number for number in range(5, 8) if first <= number <= last]
+
+
+def test_only_the_feed_holds_published_events():
+    """In another stream they are no changeset; and the feed has nothing else."""
+    with pytest.raises(CorruptData):
+        codec.decode_chain([batch_of(PUBLISHED)], 4, ident(8), KEY, stream="order-1")
+    with pytest.raises(CorruptData):
+        codec.decode_chain([frame_of(Event("E"), follows=4, parent=ident(8))], 4, ident(8), KEY, stream="$feed")
+
+
+def test_every_damage_to_a_batch_is_found():
+    """Each changed byte, each truncation, each byte too many."""
+    raw = batch_of(PUBLISHED, msgspec.structs.replace(PUBLISHED, payload=b"raw", position=6))
+    check_every_damage(raw, KEY, lambda body: codec.decode_batch(body, KEY), every=5)
+
+
+ROW_OF_FEED = list(msgspec.structs.astuple(PUBLISHED))
+
+
+def test_a_batch_by_hand():
+    """What the test below begins from: an event of the feed is stored as an array of its fields."""
+    assert codec.decode_batch(batch_of(ROW_OF_FEED), KEY).events == [PUBLISHED]
+    assert ["order-1", 3, "Placed", '{"total":7}', '{"by":"me"}', "id-1", ident(7), MICROS, 5] == ROW_OF_FEED
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [ROW_OF_FEED[:-1]],
+        [[*ROW_OF_FEED, None]],
+        [[*ROW_OF_FEED[:-1], 4]],
+        [[*ROW_OF_FEED[:-1], 6]],
+        [ROW_OF_FEED, ROW_OF_FEED],
+        [ROW_OF_FEED, [*ROW_OF_FEED[:-1], 7]],
+        [[*ROW_OF_FEED[:3], 7, *ROW_OF_FEED[4:]]],
+        [[*ROW_OF_FEED[:3], {}, *ROW_OF_FEED[4:]]],
+        [[*ROW_OF_FEED[:3], True, *ROW_OF_FEED[4:]]],
+        [[None, *ROW_OF_FEED[1:]]],
+        [[ROW_OF_FEED[0], "3", *ROW_OF_FEED[2:]]],
+        [[*ROW_OF_FEED[:6], "id", *ROW_OF_FEED[7:]]],
+        [[*ROW_OF_FEED[:7], None, ROW_OF_FEED[8]]],
+        [{"stream": "s"}],
+        [[ROW_OF_FEED[0], 0, *ROW_OF_FEED[2:]]],
+        [[ROW_OF_FEED[0], 10**16, *ROW_OF_FEED[2:]]],
+        [[*ROW_OF_FEED[:6], bytes(15), *ROW_OF_FEED[7:]]],
+        [[*ROW_OF_FEED[:7], -1, ROW_OF_FEED[8]]],
+        [[*ROW_OF_FEED[:7], 10**16, ROW_OF_FEED[8]]],
+    ],
+    ids=shown,
+)
+def test_a_batch_that_no_writer_makes(rows):
+    """A right checksum over wrong content is not enough; positions have no gap."""
+    with pytest.raises(CorruptData) as caught:
+        codec.decode_batch(batch_of(*rows), KEY)
+    assert caught.value.key == KEY
+
+
+@given(st.binary(max_size=60))
+@example(b"")
+@example(b"\x91" * 100_000)
+@example(b"\x96\xc4\x10" + bytes(16) + b"\xc0\x00\x00\xc0\x91\x99\xa1\xff\x01\xa1E\xc0\xc0\xc0\xc4\x00\x00\x01")
+def test_hostile_batches(packed):
+    """Whatever lies under a right checksum: a changeset or :class:`CorruptData`, and nothing else."""
+    with suppress(CorruptData):
+        codec.decode_batch(crc32(packed).to_bytes(4, "big") + packed, KEY)
+
+
+# --- digests -----------------------------------------------------------------------------------------------------
 
 
 def test_digests_chain():
@@ -334,11 +437,12 @@ def unseal(body: bytes, extra: int = 0) -> tuple[Fields, list[Any]]:
     return codec.unseal("kind", body, KEY, FIELDS, extra)
 
 
-@given(st.integers(-(2**63), 2**63 - 1), TEXT, st.lists(st.binary(max_size=20), max_size=3))
-def test_an_envelope_survives(number, text, frames):
+@given(st.integers(-(2**63), 2**63 - 1), TEXT, st.binary() | st.lists(st.binary(min_size=4, max_size=20), max_size=3))
+def test_an_envelope_survives(number, text, more):
     """The fields, and what follows them."""
-    fields, rest = unseal(codec.seal("kind", Fields(number, text), frames, b"rest"), extra=2)
-    assert (fields.number, fields.text, rest) == (number, text, [frames, b"rest"])
+    fields, rest = unseal(codec.seal("kind", Fields(number, text), more), extra=1)
+    assert (fields.number, fields.text, rest) == (number, text, [more])
+    assert unseal(codec.seal("kind", Fields(number, text))) == (fields, [])
 
 
 @pytest.mark.parametrize("number", range(40))

@@ -14,7 +14,7 @@ from headstream import limits
 from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.model import Settings
 from headstream.protocol import codec, head, keys
-from headstream.protocol.codec import NO_DIGEST, Frame
+from headstream.protocol.codec import NO_DIGEST, Batch, Frame
 from headstream.protocol.head import NOTHING_SEALED, Change, Fields, Known, Packed, Sealed, Span, State, nothing
 from headstream.protocol.ops import ABSENT, ALWAYS, About, Matches
 from headstream.protocol.read import tail_chain
@@ -184,7 +184,7 @@ def walk(stream: Stream) -> list[Span]:
     return found
 
 
-def descend(stream: Stream, version: int) -> tuple[Frame, int]:
+def descend(stream: Stream, version: int) -> tuple[Frame | Batch, int]:
     """The changeset that holds a version, and how many objects it took; nothing but the rules of the format."""
     fields = stream.known.state.fields
     if version > fields.sealed.version:
@@ -310,6 +310,22 @@ def test_a_fence_changes_the_content_only():
     assert follow(after, 3, 50, TAIL).fields.fence == 1
 
 
+def test_a_stream_that_does_not_exist_can_be_fenced():
+    """A head of version 0: it has no changeset, and the first append follows it as if there were none."""
+    fenced = head.fenced(nothing("s").state)
+    put = head.put(fenced, None)
+    assert (put.key, put.when, put.about) == ("heads/s", ABSENT, About("s", 0, bytes(16), None))
+    read = head.decode(put.body, KEY, "s")
+    assert read == fenced
+    assert (read.version, read.fields.fence, read.tail) == (0, 1, ())
+    assert tail_chain(Known(read, "e")) == []
+    again = head.decode(head.encode(head.fenced(read)), KEY, "s")
+    assert again.age == (0, 2) > read.age > nothing("s").state.age
+    grown = follow(read, 1, 50, TAIL)
+    assert (grown.version, grown.fields.parent_id, grown.fields.fence) == (1, None, 1)
+    assert head.put(grown, "f1").when == Matches("f1")
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=20))
 def test_age_grows_with_every_write(appends):
     """By it a client knows which of two heads is the newer one."""
@@ -406,10 +422,18 @@ SEALED = GOOD.fields.sealed
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"version": 0}, "no changeset"),
-        ({"changeset_id": None}, "no changeset"),
+        ({"version": 0}, "does not fit its newest changeset"),
+        ({"changeset_id": None}, "does not fit its newest changeset"),
+        ({"version": 0, "changeset_id": None}, "no changeset"),
+        ({"version": 0, "changeset_id": None, "fence": 1, "parent_id": None}, "no changeset"),
+        ({"version": 0, "changeset_id": None, "fence": 1, "digest": NO_DIGEST}, "no changeset"),
+        ({"version": 0, "changeset_id": None, "parent_id": None, "digest": NO_DIGEST}, "no changeset"),
+        ({"extensions": {"settled": []}}, "settles intents"),
         ({"version": SEALED.version - 1}, "does not reach"),
         ({"version": SEALED.version}, "does not reach"),
+        ({"sealed": msgspec.structs.replace(SEALED, changeset_id=None)}, "end of its segments does not fit"),
+        ({"sealed": msgspec.structs.replace(NOTHING_SEALED, changeset_id=ident(1))}, "end of its segments does not fit"),
+        ({"sealed": msgspec.structs.replace(NOTHING_SEALED, digest=bytes(31) + b"x")}, "end of its segments does not fit"),
         ({"levels": [[]]}, "empty or impossible index level"),
         ({"levels": [*GOOD.fields.levels, []]}, "empty or impossible index level"),
         ({"levels": [[REF]] * (limits.MAX_LEVELS + 1)}, "empty or impossible index level"),
@@ -447,10 +471,39 @@ def test_a_feature_of_a_newer_version(feature):
     assert caught.value.details == {"key": KEY, "features": [feature]}
 
 
+def feed_head(settled: Any) -> bytes:
+    """A head of the feed that settles this, under a right checksum."""
+    fields = msgspec.structs.replace(GOOD.fields, stream="$feed", extensions={"settled": settled})
+    return head.encode(msgspec.structs.replace(GOOD, fields=fields))
+
+
+@pytest.mark.parametrize("settled", [[], [ident(1)], [ident(1), ident(2)]], ids=shown)
+def test_what_the_feed_settles(settled):
+    """The ids of the intents that its newest changeset settled; each changeset replaces them, a fence keeps them."""
+    key = keys.head("$feed")
+    state = head.decode(feed_head(settled), key, "$feed")
+    assert state.settled == frozenset(settled)
+    assert head.fenced(state).settled == state.settled
+    change = Change(ident(50), raw(10), 1, (ident(8), ident(9)))
+    grown, _ = head.follow(state, change, TAIL)
+    assert head.decode(head.encode(grown), key, "$feed").settled == {ident(8), ident(9)}
+    assert grown.size - head.follow(state, Change(ident(50), raw(10), 1, ()), TAIL)[0].size == 2 * 57
+    assert GOOD.settled == frozenset()
+
+
+@pytest.mark.parametrize("settled", [None, 7, {}, "text", [7], [b"short"], [bytes(17)]], ids=shown)
+def test_settled_that_no_writer_makes(settled):
+    """It is a list of ids."""
+    key = keys.head("$feed")
+    with pytest.raises(CorruptData, match="extensions of the head cannot be decoded") as caught:
+        head.decode(feed_head(settled), key, "$feed")
+    assert caught.value.key == key
+
+
 @pytest.mark.parametrize("tail", [None, 7, {}, "text", ["text"], [b"frame", 7]], ids=shown)
 def test_a_tail_that_is_none(tail):
     """The tail is a list of frames."""
-    with pytest.raises(CorruptData, match="no list of changesets"):
+    with pytest.raises(CorruptData, match="the object is no head"):
         head.decode(codec.seal("head", GOOD.fields, tail), KEY, "s")
 
 

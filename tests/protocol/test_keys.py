@@ -100,7 +100,8 @@ def test_layout():
     assert keys.head("order-1/é") == "heads/order-1.2f~c3~a9"
     assert keys.segment("s", 42, IDENT) == f"segments/s/0000000000000042-{hexadecimal}"
     assert keys.page("s", 2, 42, IDENT) == f"index/s/2-0000000000000042-{hexadecimal}"
-    assert keys.intent(IDENT) == f"inbox/{hexadecimal}"
+    assert keys.intent(IDENT, 42, "order-1/é") == f"inbox/{hexadecimal}-42-order-1.2f~c3~a9"
+    assert keys.checkpoint("worker 1") == "checkpoints/worker!201"
     assert keys.probe(IDENT) == f"probes/{hexadecimal}"
     assert keys.STORE == "store.json"
 
@@ -112,6 +113,8 @@ def test_the_longest_keys_fit_everywhere():
         keys.segment(name, limits.MAX_VERSION, IDENT),
         keys.page(name, limits.MAX_LEVELS, limits.MAX_VERSION, IDENT),
         keys.head(name),
+        keys.intent(IDENT, limits.MAX_VERSION, name),
+        keys.checkpoint(name),
         key=len,
     )
     assert limits.MAX_PREFIX + 1 + len(longest) <= 1024

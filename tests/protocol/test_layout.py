@@ -9,8 +9,8 @@ import msgspec
 
 from headstream.errors import CorruptData, InvalidInput, Unavailable
 from headstream.model import Settings
-from headstream.protocol import keys, layout
-from headstream.protocol.head import Known
+from headstream.protocol import head, keys, layout
+from headstream.protocol.head import Known, nothing
 from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import MISSING, NOT_MODIFIED, Found, Unknown
 from support.script import Script, ident, run
@@ -29,6 +29,12 @@ def load(stream: Stream) -> Layout:
 def test_a_stream_that_does_not_exist():
     """It has no layout."""
     assert run(layout.load("s", None)) is None
+
+
+def test_a_stream_that_was_fenced_before_it_existed():
+    """A head of version 0 is no stream, and has no layout."""
+    body = head.encode(head.fenced(nothing("s").state))
+    assert run(layout.load("s", None), {"heads/s": body}) is None
 
 
 def test_a_short_stream():

@@ -433,6 +433,79 @@ def test_the_changeset_after_a_version_that_was_not_reached():
         run(read.changeset_after(stream.known, stream.version), stream.objects)
 
 
+def all_changesets(stream: Stream, follows: list[int]) -> tuple[list[int], list[list[list[str]]]]:
+    """The versions that the changesets follow which are found for ``follows``; the keys of each request of each call."""
+    found: list[int] = []
+    asked: list[list[list[str]]] = []
+    while follows:
+        story = Script(read.changesets(stream.known, follows))
+        asked.append(story.serve(stream.objects))
+        chain, answered = story.returned()
+        assert 1 <= answered <= len(follows)
+        assert {frame.follows for frame in chain} <= set(follows[:answered])
+        found += [frame.follows for frame in chain]
+        follows = follows[answered:]
+    return found, asked
+
+
+@given(st.sets(st.integers(0, 35), min_size=1), st.sampled_from([1, 150, limits.READ_WINDOW]))
+def test_the_changesets_after_some_versions(wanted, window):
+    """Those that begin there, each once; a version in the middle of a changeset has none."""
+    stream = mixed()
+    begins = {frame.follows for frame in stream.chain()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "READ_WINDOW", window)
+        found, asked = all_changesets(stream, sorted(version for version in wanted if version < stream.version) or [0])
+    assert found == sorted(begins & wanted) or (found == [0] and min(wanted) >= stream.version)
+    fetched = [key for call in asked for request in call for key in request if key.startswith("segments/")]
+    assert len(fetched) == len(set(fetched))
+
+
+def test_changesets_in_the_tail_cost_no_request():
+    """All of them at once, when the first is there."""
+    stream = Stream().times(5)
+    assert all_changesets(stream, [0, 2, 4]) == ([0, 2, 4], [[]])
+
+
+def test_changesets_in_neighbouring_segments_are_fetched_together():
+    """As many as fit; a segment between them that holds none ends the run."""
+    stream = Stream(Settings(tail_bytes=0, fan_out=20, feed=False)).times(8)
+    assert all_changesets(stream, [1, 2, 3, 6]) == ([1, 2, 3, 6], [[segments(2, 3, 4)], [segments(7)]])
+
+
+def test_changesets_in_a_segment_and_in_the_tail():
+    """The tail is a call of its own."""
+    stream = Stream(Settings(tail_bytes=ONE, fan_out=8, feed=False)).times(4)
+    found, asked = all_changesets(stream, [2, 3])
+    assert (found, [len(call) for call in asked]) == ([2, 3], [1, 0])
+
+
+def test_a_window_of_changesets_has_a_number_of_objects(monkeypatch):
+    """The rest is for the next call."""
+    monkeypatch.setattr(limits, "READ_WINDOW_OBJECTS", 2)
+    stream = Stream(Settings(tail_bytes=0, fan_out=20, feed=False)).times(5)
+    assert all_changesets(stream, [0, 1, 2, 3, 4])[1] == [[segments(1, 2)], [segments(3, 4)], [segments(5)]]
+
+
+def test_a_window_of_changesets_has_a_size(monkeypatch):
+    """And at least one segment."""
+    stream = Stream(Settings(tail_bytes=0, fan_out=20, feed=False))
+    for size in (100, 100, 400, 100):
+        stream.grow(size)
+    sizes = [ref.size for ref in stream.known.state.fields.levels[0]]
+    monkeypatch.setattr(limits, "READ_WINDOW", sizes[0] + sizes[1])
+    assert all_changesets(stream, [0, 1, 2, 3])[1] == [[segments(1, 2)], [segments(3)], [segments(4)]]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=shown)
+def test_changesets_that_cannot_be_had(fault):
+    """Try again later."""
+    stream = Stream(BLOBS).times(3)
+    story = Script(read.changesets(stream.known, [0, 1]))
+    story.get_many(segments(1, 2), fault)
+    story.raised(Unavailable)
+
+
 def test_the_newest_segment():
     """One request; none if nothing was sealed."""
     stream = Stream(BLOBS).times(3)

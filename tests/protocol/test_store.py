@@ -230,6 +230,18 @@ def test_unsuitable_storage(answers, problems):
     assert all(problem in message for problem in problems)
 
 
+@pytest.mark.parametrize("fault", FAULTS, ids=shown)
+def test_a_probe_that_cannot_be_removed(fault):
+    """Storage that is good is tried again later; of storage that is not, there is something to say that no later try mends."""
+    for answers, raised in ((GOOD, Unavailable), ((REFUSED, REFUSED), UnsuitableBackend)):
+        story = opened()
+        story.get("store.json", MISSING)
+        story.stamp(1)
+        probed(story, *answers)
+        story.delete(fault)
+        story.raised(raised)
+
+
 @pytest.mark.parametrize("step", range(4))
 @pytest.mark.parametrize("fault", FAULTS, ids=shown)
 def test_a_probe_that_is_not_answered(fault, step):

@@ -110,7 +110,7 @@ def check_a_refusal(store: EventStore) -> None:
     store.transact(stream, ACCOUNTS, deposit)
     with pytest.raises(LookupError, match="1"):
         store.transact(stream, ACCOUNTS, refuse)
-    assert store.head(stream).version == 1
+    assert list(store.read(stream))[-1].version == 1
 
 
 @one
@@ -162,7 +162,7 @@ def check_the_same_key_twice(store: EventStore, other: EventStore) -> None:
     decision = store.transact(stream, ACCOUNTS, late, key="k")
     assert (decision.result, decision.events) == ("mine", (Deposited(5), Deposited(6)))
     assert (decision.state, decision.head.version) == (Account(12, 3), 3)
-    assert store.head(stream).version == 4
+    assert list(store.read(stream))[-1].version == 4
 
 
 @two

@@ -20,7 +20,7 @@ from headstream.cli.common import (
 from headstream.cli.lines import line_of
 from headstream.cli.output import Terminal, count, printable, write_json
 from headstream.cli.rows import WIDEST, Rows
-from headstream.client import Reading
+from headstream.readings import Reading
 
 _SAMPLE = 100
 """Events that decide how wide the column of types is."""

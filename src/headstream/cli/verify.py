@@ -170,7 +170,7 @@ def _show_fault(terminal: Terminal, found: Fault) -> None:
         touched = (
             "" if first is None or last is None else f", {unit}{'s' if last > first else ''} {versions(first, last)}"
         )
-        _detail(terminal, f"touches the stream {printable(found.stream)}{touched}")
+        _detail(terminal, f"touches the stream {found.stream}{touched}")
     if found.lost is not None:
         _detail(terminal, f"lost: {found.lost}")
     _detail(terminal, f"do: {found.remedy}")
@@ -208,6 +208,7 @@ def _say(terminal: Terminal, text: Text) -> None:
 
 def _detail(terminal: Terminal, text: str) -> None:
     """A line below that of a key, wrapped on a terminal only."""
+    text = printable(text)
     if terminal.is_terminal:
         terminal.print(Padding(Text(text), (0, 0, 0, 14)))
     else:

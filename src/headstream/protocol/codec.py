@@ -33,10 +33,10 @@ from headstream.protocol import keys
 
 FORMAT: Final = 1
 NO_DIGEST: Final = bytes(32)
-MAX_FIELDS: Final = 2 * limits.MIB
-"""Bytes of an object's fields: an index as large as it can be takes a tenth of it."""
-MIN_FRAME: Final = 32
-"""Bytes of a frame: no checksum, id and event take fewer."""
+MAX_FIELDS: Final = limits.MIB
+"""Bytes of an object's fields: an index as large as it can be takes a quarter of it."""
+MIN_FRAME: Final = 4
+"""Bytes of a frame: it has a checksum."""
 LARGE: Final = limits.MIB
 """Bytes of a changeset that is looked through before it is decoded."""
 
@@ -140,7 +140,8 @@ _NESTED: Final = frozenset([*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4,
 
 Chain: TypeAlias = Sequence[Frame | Batch]
 """Consecutive changesets of one stream."""
-Rest: TypeAlias = bytes | list[Annotated[bytes, msgspec.Meta(min_length=MIN_FRAME)]]
+RawFrame: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=MIN_FRAME)]
+Rest: TypeAlias = bytes | list[RawFrame]
 """What follows the fields of a body: bytes, or frames."""
 
 _unpack_frame: Final = msgspec.msgpack.Decoder(Frame).decode
@@ -250,7 +251,9 @@ def _decode(unpack: Callable[[bytes], C], frame: bytes, key: str) -> C:
     if crc32(packed) != int.from_bytes(frame[:4], "big"):
         raise CorruptData("the checksum of a changeset is wrong", key=key)
     try:
-        if len(packed) > LARGE and any(memoryview(value)[0] in _NESTED for row in _skim(packed).events for value in row):
+        if len(packed) > LARGE and any(
+            memoryview(value)[0] in _NESTED for row in _skim(packed).events for value in row
+        ):
             raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
         return unpack(packed)
     except _NO_MESSAGEPACK as error:

@@ -25,7 +25,7 @@ from headstream import limits
 from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.model import Settings
 from headstream.protocol import codec, keys
-from headstream.protocol.codec import NO_DIGEST, Count, Digest, Id, Version
+from headstream.protocol.codec import NO_DIGEST, Count, Digest, Id, Name, Version
 from headstream.protocol.ops import ABSENT, ALWAYS, About, Matches, Put
 from headstream.protocol.segment import Ref, encode_page, encode_segment
 
@@ -44,7 +44,7 @@ NOTHING_SEALED: Final = Sealed(0, None, NO_DIGEST)
 class Fields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The fields of a head, as stored."""
 
-    stream: str
+    stream: Name
     version: Count
     changeset_id: Id | None
     parent_id: Id | None
@@ -166,7 +166,7 @@ def decode(body: bytes, key: str, stream: str) -> State:
     if fields.stream != stream:
         raise CorruptData(f"the head is that of stream {fields.stream!r}, not of {stream!r}", key=key)
     _check_extensions(fields.extensions, key)
-    if not isinstance(frames, list) or not all(isinstance(frame, bytes) for frame in frames):
+    if not isinstance(frames, list):
         raise CorruptData("the tail of the head is no list of changesets", key=key)
     problem = _inconsistency(fields, len(frames))
     if problem:
@@ -198,6 +198,8 @@ def _inconsistency(fields: Fields, frames: int) -> str | None:
     sealed = fields.sealed
     if sealed.version > fields.version or (sealed.version == fields.version) != (frames == 0):
         return "the tail does not reach from the segments to the version"
+    if (sealed.version == 0) != (sealed.changeset_id is None) or (sealed.version == 0 and sealed.digest != NO_DIGEST):
+        return "the end of its segments does not fit their version"
     if len(fields.levels) > limits.MAX_LEVELS or not all(fields.levels):
         return "it has an empty or impossible index level"
     if (sealed.version == 0) != (not fields.levels):

@@ -22,7 +22,7 @@ import msgspec
 
 from headstream.errors import CorruptData
 from headstream.protocol import codec, keys
-from headstream.protocol.codec import Count, Id
+from headstream.protocol.codec import Count, Id, Name
 from headstream.protocol.ops import ALWAYS, Put
 
 
@@ -30,7 +30,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     """The fields of an intent, as stored."""
 
     id: Id
-    stream: str
+    stream: Name
     follows: Count
     """The version that the changeset follows."""
     micros: Count

@@ -18,7 +18,7 @@ import zstandard
 from headstream import limits
 from headstream.errors import CorruptData
 from headstream.protocol import codec
-from headstream.protocol.codec import Chain, Count, Digest, Id, Version
+from headstream.protocol.codec import Chain, Count, Digest, Id, Name, Version
 
 ZSTD: Final = "zstd"
 LEVEL: Final = 3
@@ -38,7 +38,7 @@ class Ref(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 class SegmentFields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The fields of a segment, as stored."""
 
-    stream: str
+    stream: Name
     first: Version
     id: Id
     size: Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_SEGMENT)]
@@ -47,20 +47,20 @@ class SegmentFields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     parent_id: Id | None
     digest: Digest
     """The digest of the stream before the first frame."""
-    codec: str
+    codec: Annotated[str, msgspec.Meta(max_length=40)]
 
 
 class PageFields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The fields of an index page, as stored."""
 
-    stream: str
+    stream: Name
     level: Count
     refs: Annotated[list[Ref], msgspec.Meta(min_length=1)]
 
 
 _segments: Final = msgspec.msgpack.Decoder(SegmentFields)
 _pages: Final = msgspec.msgpack.Decoder(PageFields)
-_frames: Final = msgspec.msgpack.Decoder(list[bytes])
+_frames: Final = msgspec.msgpack.Decoder(list[codec.RawFrame])
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 # zstd contexts are costly to make and must not be shared while in use: they are borrowed, and returned.

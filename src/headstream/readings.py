@@ -1,0 +1,97 @@
+"""Readings: the events of a stream or of the feed, one after the other, for callers that block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar, cast
+
+from headstream.following import FINISHED, Wanted
+from headstream.model import FeedEvent, Head, RecordedEvent
+from headstream.protocol.ops import Gen
+from headstream.protocol.read import Cursor
+from headstream.session import Session
+from headstream.subscribing import Runs
+
+E = TypeVar("E", bound=RecordedEvent)
+
+
+class Pages(Iterator[E], Generic[E]):
+    """The events of a read, which come in pages.
+
+    After an error it may be asked again: it goes on where it was, and never skips an event.
+    """
+
+    def __init__(self, run: Runs, session: Session, start: Callable[[], Gen[Cursor]]) -> None:
+        self._run = run
+        self._session = session
+        self._start = start
+        self._begun: Cursor | None = None
+        self._rest: Cursor | None = None
+        self._events: Iterator[E] = iter(())
+
+    def __next__(self) -> E:
+        while True:
+            for event in self._events:
+                return event
+            rest = self._rest or self._begin()
+            if rest.exhausted:
+                raise StopIteration
+            events, self._rest = self._run(self._session.step(rest))
+            self._events = iter(self._taken(events))
+
+    def _begin(self) -> Cursor:
+        if self._begun is None:
+            self._begun = self._rest = self._run(self._start())
+        return self._begun
+
+    def _taken(self, events: list[RecordedEvent]) -> list[E]:
+        """Those of a page that are returned."""
+        return cast("list[E]", events)
+
+
+class Reading(Pages[RecordedEvent]):
+    """The events of a stream, one after the other; see :meth:`headstream.EventStore.read`.
+
+    After an error it may be asked again: it goes on where it was, and never skips an event.
+    """
+
+    def head(self) -> Head:
+        """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
+        return self._session.head_of(self._begin().known)
+
+
+class FeedReading(Pages[FeedEvent]):
+    """The events of the feed, one after the other; see :meth:`headstream.EventStore.feed`.
+
+    After an error it may be asked again: it goes on where it was, and never skips an event.
+    """
+
+    def __init__(
+        self,
+        run: Runs,
+        session: Session,
+        start: Callable[[], Gen[Cursor]],
+        wanted: Wanted,
+        limit: int | None,
+        *,
+        advance: Callable[[], object] | None,
+    ) -> None:
+        super().__init__(run, session, start)
+        self._wanted = wanted
+        self._limit = limit
+        self._advance = advance
+
+    def position(self) -> int:
+        """How many events the feed had when the read began."""
+        return self._begin().known.state.version
+
+    def _begin(self) -> Cursor:
+        if self._begun is None and self._advance is not None:
+            self._advance()
+        return super()._begin()
+
+    def _taken(self, events: list[RecordedEvent]) -> list[FeedEvent]:
+        taken, self._limit = self._wanted.page(events, self._limit)
+        if self._limit == 0:
+            self._rest = FINISHED
+        return taken
