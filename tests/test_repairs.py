@@ -268,6 +268,17 @@ def test_a_head_is_rebuilt_with_the_feed(layout: Layout) -> None:
     assert "newer ones may be lost" in refused.text
 
 
+def test_a_head_and_a_segment_that_are_missing() -> None:
+    """The segments behind the hole are intact: they are not given up for what the feed has, unless that is accepted."""
+    lab = Lab.filled(Layout(0, 2, feed=True, advanced="all"))
+    contents = lab.contents()
+    lab.delete("heads/c", lab.keys("segments/c/")[4])
+    (refused,) = [one for one in repaired(lab.store) if one.key == "heads/c"]
+    assert "--accept-loss" in refused.text
+    assert repaired(lab.store, accept_loss=True)[0].done
+    assert lab.contents() == contents
+
+
 def test_a_head_that_another_took_the_place_of() -> None:
     """A fence of a missing head made one of version 0: it is rebuilt like a missing one."""
     lab = Lab.filled(SMALL)

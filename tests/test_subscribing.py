@@ -23,13 +23,19 @@ from headstream import (
     connect,
     limits,
 )
-from headstream.following import check_poll
+from headstream.following import check_poll, jittered
 from headstream.protocol.ops import NotApplied, Page, Put, Unknown
 from support.backends import Watched
 
 DOWN = Unknown("time-out")
 NEVER = (3600.0, 3600.0)
 """Pauses that no test outlasts: whoever wakes was woken."""
+
+
+@pytest.fixture(autouse=True)
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses without chance in them."""
+    monkeypatch.setattr("headstream.subscribing.jittered", lambda pause: pause)
 
 
 class Place(Watched):
@@ -665,3 +671,10 @@ def test_saving_when_the_storage_does_not_answer(store, place):
             subscription.save()
         subscription.save()
     assert saved(store) == {"w": 1}
+
+
+def test_pauses_have_chance_in_them():
+    """Those who follow one store do not all look at once; none waits less than half of its pause."""
+    pauses = {jittered(2.0) for _ in range(50)}
+    assert len(pauses) > 40
+    assert 1.0 <= min(pauses) <= max(pauses) <= 2.0

@@ -33,6 +33,12 @@ NEVER = (3600.0, 3600.0)
 """Pauses that no test outlasts: whoever wakes was woken."""
 
 
+@pytest.fixture(autouse=True)
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses without chance in them."""
+    monkeypatch.setattr("headstream.subscribing_aio.jittered", lambda pause: pause)
+
+
 class Place(Watched):
     """Tells when somebody found nothing to do; and its writes of checkpoints can be held."""
 

@@ -98,12 +98,10 @@ class AsyncEventStore:
         # Writers of one process take turns: racing each other would only cost refused commits.
         async with self._turns.setdefault(stream, Lock()):
             head = await self._run(self._session.append(request))
-        if publish:
-            head = await self._publish(head, since)
         self._bell.ring()
         if self._session.is_advance_due() and self._advancing is None:
             self._advancing = asyncio.create_task(self._advance())
-        return head
+        return await self._publish(head, since) if publish else head
 
     async def _publish(self, head: Head, since: int) -> Head:
         """Advance until the changeset of ``head`` is in the feed."""

@@ -96,12 +96,10 @@ class EventStore:
             head = self._run(self._session.append(request))
         finally:
             self._turns.give(stream)
-        if publish:
-            head = self._publish(head, since)
         self._bell.ring()
         if self._session.is_advance_due():
             self._advancer.start()
-        return head
+        return self._publish(head, since) if publish else head
 
     def _publish(self, head: Head, since: int) -> Head:
         """Advance until the changeset of ``head`` is in the feed."""
@@ -355,8 +353,14 @@ class _Advancer:
     def start(self) -> None:
         """Advance, unless that is going on already."""
         if self._running.acquire(blocking=False):
-            self._thread = Thread(target=self._advance, name="headstream-advance", daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._advance, name="headstream-advance", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads, or the interpreter ends: the append is done all the same
+                self._running.release()
+                log.warning("the feed was not advanced: %s", error)
+            else:
+                self._thread = thread
 
     def stop(self) -> None:
         """Wait for the step that is going on, and let no other follow."""

@@ -6,6 +6,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
+from random import uniform
 from typing import Final, cast
 
 from headstream import limits
@@ -175,6 +176,11 @@ class Follower:
             raise InvalidInput("the subscription has no checkpoint to save: subscribe with checkpoint='a name'")
         yield from self.begin()
         self._saved = yield from checkpoint.save(self._name, self._saved, self.handled, self._owner)
+
+
+def jittered(pause: float) -> float:
+    """A random part of a pause, at least half of it: so that those who follow do not all look at once."""
+    return uniform(pause / 2, pause)  # noqa: S311 - jitter, no secret
 
 
 def check_checkpoint(name: object) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from headstream import limits
+from headstream.backends import forks
 from headstream.errors import InvalidInput
 from headstream.model import (
     NO_STREAM,
@@ -44,6 +45,13 @@ class HeadCache:
         self._size = 0
         self._lock = Lock()
         self._heads: OrderedDict[str, tuple[Known, int]] = OrderedDict()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Another thread of the parent may have held the lock, in the middle of a change."""
+        self._lock = Lock()
+        self._size = 0
+        self._heads = OrderedDict()
 
     def get(self, stream: str) -> Known | None:
         """The head of ``stream`` as it was seen last, if it is remembered."""

@@ -14,7 +14,7 @@ from typing import Final, Protocol, Self, TypeVar
 from headstream import limits
 from headstream.bells import Bell
 from headstream.errors import CheckpointLost, HeadstreamError, Unavailable
-from headstream.following import Follower
+from headstream.following import Follower, jittered
 from headstream.model import FeedEvent
 from headstream.protocol.ops import Gen
 from headstream.session import check_number
@@ -108,7 +108,7 @@ class Subscription(Iterator[FeedEvent]):
             if follower.over:
                 self.close()
             elif self._poll():
-                self._wait(min(follower.pause(), self._due()))
+                self._wait(min(jittered(follower.pause()), self._due()))
         raise StopIteration
 
     def _poll(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Final, Protocol, Self, TypeVar
 from headstream import limits
 from headstream.bells import Bell
 from headstream.errors import CheckpointLost, HeadstreamError, Unavailable
-from headstream.following import Follower
+from headstream.following import Follower, jittered
 from headstream.model import FeedEvent
 from headstream.protocol.ops import Gen
 from headstream.session import check_number
@@ -107,7 +107,7 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
             if follower.over:
                 self.close()
             elif await self._poll():
-                await self._wait(min(follower.pause(), self._due()))
+                await self._wait(min(jittered(follower.pause()), self._due()))
         raise StopAsyncIteration
 
     async def _poll(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from threading import Lock
 
+from headstream.backends import forks
+
 
 class Turns:
     """A lock for each stream that somebody appends to right now."""
@@ -11,6 +13,12 @@ class Turns:
     def __init__(self) -> None:
         self._guard = Lock()
         self._turns: dict[str, tuple[Lock, int]] = {}
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Whoever had a turn is in the parent."""
+        self._guard = Lock()
+        self._turns = {}
 
     def take(self, stream: str) -> None:
         """Wait until no other thread has the turn."""

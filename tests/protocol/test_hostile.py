@@ -5,28 +5,25 @@ Checksums keep accidents out, not enemies. So most of what is made here has righ
 
 from __future__ import annotations
 
-import copy
 import gc
-import math
 import tracemalloc
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headstream import limits
 from headstream.errors import CorruptData, HeadstreamError, UnsupportedFormat
-from headstream.model import FeedEvent
+from headstream.model import Event
 from headstream.protocol import checkpoint, codec, keys
-from headstream.protocol.codec import LARGE, MAX_FIELDS
 from headstream.protocol.intent import Intent
-from support.decoders import TARGETS, Target, framed, pack, segment_of
+from support.decoders import HOSTILE, TARGETS, Target, framed, pack, segment_of
 from support.feeds import feed_stream
 from support.script import MICROS, ident
 from support.streams import TAIL, Stream
+from support.trees import at, places, with_value
 
 every_target = pytest.mark.parametrize("target", TARGETS, ids=[target.name for target in TARGETS])
 
@@ -139,70 +136,21 @@ def test_a_damaged_chain(stream, data):
     other = Stream(TAIL).grow(5, number=8).grow(number=9)
     candidates = [*stream.frames, other.frames[1], framed(stream.frames[0][4:-1])]
     frames = data.draw(st.lists(st.sampled_from(candidates), max_size=5))
-    try:
-        chain = codec.decode_chain(frames, 0, None, "k", stream=stream.name)
-    except CorruptData as error:
-        assert error.key == "k"
-        assert frames != stream.frames[: len(frames)]
+    if frames == stream.frames[: len(frames)]:
+        assert len(codec.decode_chain(frames, 0, None, "k", stream=stream.name)) == len(frames)
     else:
-        assert frames == stream.frames[: len(chain)]
+        with pytest.raises(CorruptData) as caught:
+            codec.decode_chain(frames, 0, None, "k", stream=stream.name)
+        assert caught.value.key == "k"
+
+
+def kind(value: object) -> str:
+    """A name for a test."""
+    return f"{type(value).__name__} {len(value) if hasattr(value, '__len__') else value}"
 
 
 # --- structure ---------------------------------------------------------------------------------------------------
 
-HOSTILE = [
-    b"",
-    b"\xc0",
-    b"\xc1",
-    b"\xc2",
-    b"\x00",
-    b"\xff",
-    b"\xcc\x01",
-    b"\xcd\x00\x01",
-    b"\xcf" + b"\xff" * 8,
-    b"\xd3\x80" + bytes(7),
-    pack(10**16),
-    pack(10**16 - 1),
-    pack(math.nan),
-    pack(math.inf),
-    pack(1.0),
-    b"\xca\x3f\x80\x00\x00",
-    b"\xa0",
-    b"\xa1\xff",
-    b"\xa3\xed\xa0\x80",
-    b"\xa2\n\x00",
-    pack("x" * 300),
-    pack("😀" * 256),
-    b"\xd9\x01s",
-    *(pack(bytes(size)) for size in (0, 1, 15, 16, 17, 31, 32, 33, 300)),
-    b"\xc5\x00\x10" + bytes(16),
-    b"\x90",
-    b"\x91\x90",
-    b"\xdc\x00\x00",
-    b"\x80",
-    b"\x81\xa1a\xc0",
-    b"\x82\xa7settled\x90\xa7settled\x91\xc4\x10" + bytes(16),
-    b"\x81\xa7pending\x80",
-    b"\x81\xa7settled\x91\x80",
-    b"\x81\x80\xc0",
-    b"\x81\x91\x80\xc0",
-    b"\x81\x90\xc0",
-    b"\x81\xc0\xc0",
-    b"\xd4\x05\x00",
-    b"\xc7\x00\x05",
-    b"\xd6\xff" + bytes(4),
-    b"\xd7\xff" + b"\xff" * 8,
-    b"\xc7\x0c\xff" + b"\xff" * 12,
-    b"\xdd\xff\xff\xff\xff",
-    b"\xdf\xff\xff\xff\xff",
-    b"\xdb\xff\xff\xff\xff",
-    b"\xc6\xff\xff\xff\xff",
-    b"\xc9\xff\xff\xff\xff\x05",
-    b"\x91" * 3000 + b"\xc0",
-    b"\x81\xa0" * 3000 + b"\xc0",
-]
-"""MessagePack that no writer makes where it is put: every type, numbers out of range or in another width, text that is none, keys twice or not
-hashable, lengths that lie, depth."""
 VALUES: st.SearchStrategy[Any] = (
     st.sampled_from([msgspec.Raw(value) for value in HOSTILE])
     | st.integers(-(2**63), 2**64 - 1)
@@ -211,30 +159,6 @@ VALUES: st.SearchStrategy[Any] = (
     | st.none()
     | st.booleans()
 )
-
-
-def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths of all values in a tree of lists and maps."""
-    yield path
-    if isinstance(tree, (list, dict)):
-        for step in range(len(tree)) if isinstance(tree, list) else tree:
-            yield from places(tree[step], (*path, step))
-
-
-def at(tree: Any, path: tuple[Any, ...]) -> Any:
-    """The value in a place."""
-    for step in path:
-        tree = tree[step]
-    return tree
-
-
-def with_value(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """The tree with another value in a place."""
-    if not path:
-        return value
-    changed = copy.deepcopy(tree)
-    at(changed, path[:-1])[path[-1]] = value
-    return changed
 
 
 def twisted(draw: st.DrawFn, tree: Any) -> Any:
@@ -316,19 +240,71 @@ def test_a_description_with_wrong_members(data):
     answer(target, msgspec.json.encode(with_value(tree, path, data.draw(JSON_VALUES))))
 
 
-@given(st.integers(0, 16), st.integers(), st.integers(), st.binary(max_size=20))
-def test_an_event_of_the_feed_that_its_reader_could_not_show(version, micros, position, changeset):
-    """Whatever is decoded has an id and a time that Python can express."""
-    micros = max(-(2**63), min(micros, 2**64 - 1))
-    position = max(-(2**63), min(position, 2**64 - 1))
-    event = ["s", version, "E", None, None, None, changeset, micros, position]
-    raw = framed(pack([ident(9), None, max(0, min(position, 10**15) - 1), MICROS, None, [event]]))
-    try:
+NUMBERS = st.sampled_from([-(2**63), -1, 0, 1, 10**15, 10**16 - 1, 10**16, 2**64 - 1]) | st.integers(
+    -(2**63), 2**64 - 1
+)
+
+
+@given(NUMBERS, NUMBERS, st.binary(max_size=20) | st.just(bytes(16)))
+@example(1, 0, bytes(16))
+@example(0, 0, bytes(16))
+@example(10**16, 0, bytes(16))
+@example(1, -1, bytes(16))
+@example(1, 10**16, bytes(16))
+@example(1, 0, bytes(15))
+@example(1, 0, bytes(17))
+def test_events_of_the_feed_are_in_bounds(version, micros, changeset):
+    """Whatever is decoded has a version, an id and a time that Python can express."""
+    event = ["s", version, "E", None, None, None, changeset, micros, 1]
+    raw = framed(pack([ident(9), None, 0, MICROS, None, [event]]))
+    if 1 <= version < 10**16 and 0 <= micros < 10**16 and len(changeset) == 16:
         (found,) = codec.decode_batch(raw, "k").events
-    except CorruptData:
-        return
-    assert isinstance(found, FeedEvent)
-    assert repr(found)
+        assert repr(found).startswith("FeedEvent(position=1, stream='s'")
+    else:
+        with pytest.raises(CorruptData, match="version, time or changeset"):
+            codec.decode_batch(raw, "k")
+
+
+def large(data: object) -> tuple[bytes, bytes]:
+    """A changeset that is looked through before it is decoded, and one of the feed; each holds ``data`` among other data."""
+    long = bytes(codec.LARGE)
+    rows = [["E", part, None, None] for part in (long, "text", None, data)]
+    published = [["s", number, *row, ident(1), MICROS, number] for number, row in enumerate(rows, 1)]
+    start = [ident(9), None, 0, MICROS, None]
+    return framed(pack([*start, rows])), framed(pack([*start, published]))
+
+
+@pytest.mark.parametrize(
+    "data", [None, "", "x" * 40, "x" * 300, "é" * 40_000, b"", bytes(300), bytes(70_000)], ids=kind
+)
+def test_a_large_changeset(data):
+    """It is what it was, whatever kind of data is in it."""
+    frame, batch = large(data)
+    assert codec.decode_frame(frame, "k").events[-1][1] == data
+    assert codec.decode_batch(batch, "k").events[-1].payload == data
+
+
+@pytest.mark.parametrize(
+    "data", [[], {}, [1] * 20, {"a": 1}, [1] * 70_000, msgspec.msgpack.Ext(5, b"x"), 1.5, True], ids=kind
+)
+def test_a_large_changeset_with_other_data(data):
+    """Neither text, bytes nor nothing: refused, as in a small one."""
+    for raw, decode in zip(large(data), (codec.decode_frame, codec.decode_batch), strict=True):
+        with pytest.raises(CorruptData, match="neither text, bytes nor nothing") as caught:
+            decode(raw, "k")
+        assert caught.value.key == "k"
+
+
+def test_as_many_events_as_there_can_be():
+    """One more than an append may have is not in any changeset."""
+    event = Event("E")
+    for count, fine in [(limits.MAX_EVENTS, True), (limits.MAX_EVENTS + 1, False)]:
+        raw = codec.encode_frame(ident(9), None, 0, MICROS, key=None, rows=codec.encode_events([event] * count))
+        if fine:
+            assert codec.decode_frame(raw, "k").version == count
+        else:
+            with pytest.raises(CorruptData):
+                codec.decode_frame(raw, "k")
 
 
 # --- memory ------------------------------------------------------------------------------------------------------
@@ -414,15 +390,29 @@ def filled(filling: bytes, size: int) -> bytes:
     return b"\xdd" + count.to_bytes(4, "big") + filling * count
 
 
-@pytest.mark.parametrize("filling", FILLINGS)
-@pytest.mark.parametrize(("name", "place"), GROWING, ids=str)
-def test_small_things_cannot_grow(name, place, filling):
-    """A byte of MessagePack can become a hundred of memory. Not many of them can: as many as are decoded at once, and then those that are not."""
+def check_growth(name: str, place: tuple[Any, ...], filling: str, scale: int) -> None:
+    """What is just not too large to be decoded at once, and what is four times as large, take little memory."""
     (target,) = [target for target in TARGETS if target.name == name]
     tree = msgspec.msgpack.decode(target.inner)
-    for size in (min(LARGE, MAX_FIELDS) - 1000, 4 * limits.MIB):
+    for size in (codec.LARGE - 1000, 4 * codec.LARGE):
         packed = msgspec.Raw(filled(FILLINGS[filling], size))
-        assert peak_of(target, target.wrap(pack(with_value(tree, place, packed)))) < 5 * limits.MAX_OBJECT
+        assert peak_of(target, target.wrap(pack(with_value(tree, place, packed)))) < 5 * limits.MAX_OBJECT // scale
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+@pytest.mark.parametrize(("name", "place"), GROWING, ids=str)
+def test_small_things_cannot_grow(monkeypatch, name, place, filling):
+    """A byte of MessagePack can become a hundred of memory, but not many of them can. With bounds of an eighth, to be quick."""
+    monkeypatch.setattr(codec, "LARGE", codec.LARGE // 8)
+    monkeypatch.setattr(codec, "MAX_FIELDS", codec.MAX_FIELDS // 8)
+    check_growth(name, place, filling, 8)
+
+
+@pytest.mark.parametrize(("name", "place"), [("head of the feed", (8, "settled")), ("changeset", (5, 0, 1))], ids=str)
+def test_the_real_bounds(name, place):
+    """The worst of the test above, as large as it can be."""
+    assert codec.LARGE == codec.MAX_FIELDS == limits.MIB
+    check_growth(name, place, "empty maps", 1)
 
 
 def test_the_segment_that_takes_most():

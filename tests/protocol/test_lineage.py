@@ -68,13 +68,15 @@ def test_objects_that_are_no_segments_are_left_out():
     shelf.put("segments/s/0000000000000001-x", b"")
     shelf.put("segments/s/what", b"")
     shelf.put(keys.segment("s", 2, ident(77)), shelf.body(names[1]))
-    assert [ref.first for ref in shelf.lineage().chain] == [1, 2, 3, 4, 5]
+    found = shelf.lineage()
+    assert ([ref.first for ref in found.chain], found.loose) == ([1, 2, 3, 4, 5], 0)
     shelf.change(names[3])
     found = shelf.lineage()
     assert ([ref.first for ref in found.chain], [leaf.ref.first for leaf in found.leaves]) == ([1, 2], [3])
+    assert found.loose == 2
     shelf.delete(names[0])
     found = shelf.lineage()
-    assert (found.chain, found.leaves) == ([], [])
+    assert (found.chain, found.leaves, found.loose) == ([], [], 4)
 
 
 def test_a_part_of_a_stream():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
@@ -32,8 +33,64 @@ KEY: Final = "the/key"
 SMALL: Final = Settings(tail_bytes=600, fan_out=3, feed=False)
 
 pack: Final = msgspec.msgpack.Encoder().encode
+_compress: Final = zstandard.ZstdCompressor(level=3, write_checksum=True).compress
 _segment: Final = msgspec.msgpack.Decoder(SegmentFields)
 _page: Final = msgspec.msgpack.Decoder(PageFields)
+
+
+HOSTILE = [
+    b"",
+    b"\xc0",
+    b"\xc1",
+    b"\xc2",
+    b"\x00",
+    b"\xff",
+    b"\xcc\x01",
+    b"\xcd\x00\x01",
+    b"\xcf" + b"\xff" * 8,
+    b"\xd3\x80" + bytes(7),
+    pack(10**16),
+    pack(10**16 - 1),
+    pack(math.nan),
+    pack(math.inf),
+    pack(1.0),
+    b"\xca\x3f\x80\x00\x00",
+    b"\xa0",
+    b"\xa1\xff",
+    b"\xa3\xed\xa0\x80",
+    b"\xa2\n\x00",
+    pack("x" * 300),
+    pack("😀" * 256),
+    b"\xd9\x01s",
+    *(pack(bytes(size)) for size in (0, 1, 15, 16, 17, 31, 32, 33, 300)),
+    b"\xc5\x00\x10" + bytes(16),
+    b"\x90",
+    b"\x91\x90",
+    b"\xdc\x00\x00",
+    b"\x80",
+    b"\x81\xa1a\xc0",
+    b"\x82\xa7settled\x90\xa7settled\x91\xc4\x10" + bytes(16),
+    b"\x81\xa7pending\x80",
+    b"\x81\xa7settled\x91\x80",
+    b"\x81\x80\xc0",
+    b"\x81\x91\x80\xc0",
+    b"\x81\x90\xc0",
+    b"\x81\xc0\xc0",
+    b"\xd4\x05\x00",
+    b"\xc7\x00\x05",
+    b"\xd6\xff" + bytes(4),
+    b"\xd7\xff" + b"\xff" * 8,
+    b"\xc7\x0c\xff" + b"\xff" * 12,
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",
+    b"\xdb\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+    b"\xc9\xff\xff\xff\xff\x05",
+    b"\x91" * 3000 + b"\xc0",
+    b"\x81\xa0" * 3000 + b"\xc0",
+]
+"""MessagePack that no writer makes where it is put: every type, numbers out of range or in another width, text that is none, keys twice or not
+hashable, lengths that lie, depth."""
 
 
 class Target(NamedTuple):
@@ -55,6 +112,11 @@ class Target(NamedTuple):
         return self.wrap(self.inner)
 
 
+def packed_already(inner: bytes) -> Any:
+    """Fields as :func:`codec.seal` takes them, and puts them in as they are."""
+    return msgspec.Raw(inner)
+
+
 # --- heads -------------------------------------------------------------------------------------------------------
 
 
@@ -66,7 +128,7 @@ def _head(name: str, stream: Stream) -> Target:
         return head.encode(head.decode(body, KEY, stream.name))
 
     def wrap(inner: bytes) -> bytes:
-        return codec.seal("head", msgspec.Raw(inner), state.tail)  # type: ignore[arg-type] - fields are packed already
+        return codec.seal("head", packed_already(inner), state.tail)
 
     return Target(name, read, msgspec.msgpack.decode(head.encode(state))[3], wrap)
 
@@ -92,7 +154,7 @@ def _frame_again(changeset: codec.Frame | codec.Batch) -> bytes:
 def segment_of(content: bytes, *, size: int, last: int, stream: str = "s") -> bytes:
     """A segment with this content, of which it says that it holds ``size`` bytes of frames."""
     fields = SegmentFields(stream, 1, ident(99), size, last, None, None, NO_DIGEST, "zstd")
-    return codec.seal("segment", fields, zstandard.ZstdCompressor(level=3, write_checksum=True).compress(content))
+    return codec.seal("segment", fields, _compress(content))
 
 
 def size_of(content: bytes) -> int:
@@ -127,8 +189,8 @@ def _segments(stream: Stream) -> list[Target]:
     fields = SegmentFields(name, 1, ident(99), size_of(content), last, None, None, NO_DIGEST, "zstd")
 
     def around_fields(inner: bytes) -> bytes:
-        packed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(content)
-        return codec.seal("segment", msgspec.Raw(inner), packed)  # type: ignore[arg-type] - fields are packed already
+        packed = _compress(content)
+        return codec.seal("segment", packed_already(inner), packed)
 
     def around_content(inner: bytes) -> bytes:
         return segment_of(inner, size=size_of(inner), last=last, stream=name)
@@ -153,7 +215,7 @@ def _read_page(body: bytes) -> bytes:
 
 
 def _sealed(kind: str) -> Callable[[bytes], bytes]:
-    return lambda inner: codec.seal(kind, msgspec.Raw(inner))  # type: ignore[arg-type] - fields are packed already
+    return lambda inner: codec.seal(kind, packed_already(inner))
 
 
 def _page_target() -> Target:

@@ -32,7 +32,8 @@ Rules, and what each leans on:
 5. A stream that does not exist is fenced by a head of version 0: the first append can then no longer create the head.
 6. Ids of one stream increase (append, rule 3). So the first keys of the inbox hold the oldest intents of every stream, and an advance may look at a window of
    it: the second list ends where the first one did, or behind what the feed of 1 lists as settled, if that is later (rule 2). Memory is bounded, whatever waits.
-7. When an intent is old is judged by its id and this machine's clock. Wrong clocks cost a slow writer a conflict, and nothing else.
+7. When an intent is old is judged by its id and this machine's clock. Wrong clocks cost a slow writer a conflict; and a dead intent of a stream
+   whose ids are ahead of the clock waits until the stream grows, or the clock is there.
 
 A committed changeset is never skipped, since its intent is deleted only after the feed has it; each stream keeps its order (1, 6); nothing is
 there twice (2, 3). Across streams, events of one batch are in the order of their times, by the clocks of their writers.

@@ -258,7 +258,7 @@ def follow(state: State, change: Change, settings: Settings) -> tuple[State, tup
         ref, segment = _seal(old, seals, end, change.id)
         levels, pages = _refer(old.stream, levels, ref, change.id, settings.fan_out)
         sealed, puts = end, (segment, *pages)
-    extensions = old.extensions if change.settled is None else {"settled": change.settled}
+    extensions = old.extensions if change.settled is None else {"settled": list(change.settled)}
     fields = Fields(old.stream, version, change.id, old.changeset_id, digest, old.fence, sealed, levels, extensions)
     return State(fields, tail, size, Packed.of(levels, state.packed)), puts
 

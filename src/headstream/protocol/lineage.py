@@ -121,6 +121,8 @@ class Lineage:
         """Where they end."""
         self.leaves: list[Node] = []
         """Those after them, that nothing names."""
+        self.loose = 0
+        """How many follow none of these: a segment before them cannot be read."""
 
     def take(self, nodes: Iterable[Node]) -> Lineage:
         """The next segments."""
@@ -132,6 +134,8 @@ class Lineage:
                 self.leaves = [node]
             elif self._continues(node):
                 self.leaves.append(node)
+            else:
+                self.loose += 1
         return self
 
     def _continues(self, node: Node) -> bool:

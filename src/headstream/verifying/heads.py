@@ -33,7 +33,7 @@ class HeadRepair:
         assert stream is not None
         if not self._is_broken(stream):
             return self._bench.cannot(found, ELSEWHERE)
-        wreck, base = self.salvage(stream)
+        wreck, base, loose = self.salvage(stream)
         kept = rebuild.end_of(base, stream)
         base = self._with_feed(stream, base, kept)
         rebuilt = self._rebuild(wreck, base)
@@ -44,7 +44,7 @@ class HeadRepair:
             return self._bench.cannot(
                 found, f"the feed has more of the stream than version {version}, and cannot be read"
             )
-        whole = rebuilt.whole or self._ends_at(stream, version, wreck)
+        whole = rebuilt.whole or (not loose and self._ends_at(stream, version, wreck))
         if stream == keys.FEED and not whole:
             return self._bench.cannot(found, "its newest changesets are lost: --repair-feed lays the feed out anew")
         if not whole and not self._accept_loss:
@@ -59,14 +59,14 @@ class HeadRepair:
             found, rebuilt.puts, text if whole else f"{text}; newer ones, if there were any, are lost"
         )
 
-    def salvage(self, stream: str) -> tuple[Wreck, Base]:
-        """What can be believed of what is there instead of a head, and what is behind it."""
+    def salvage(self, stream: str) -> tuple[Wreck, Base, int]:
+        """What can be believed of what is there instead of a head; what is behind it; how many segments cannot be linked to that."""
         wreck: Wreck = self._run(rebuild.examine(stream))
         segments = self._bench.survey(Lineage(), survey(stream))
         committed = self._published(stream)
         leaf = rebuild.leaf_of(wreck, segments, committed)
         frames = self._segment(stream, leaf.end.key).frames if leaf is not None else []
-        return wreck, rebuild.base_of(wreck, segments, leaf, frames, committed)
+        return wreck, rebuild.base_of(wreck, segments, leaf, frames, committed), segments.loose
 
     def newest(self, stream: str, base: Base) -> Frame | Batch | None:
         """The newest changeset, of which the feed's head says what it settled."""

@@ -54,7 +54,7 @@ class FeedRepair:
         if opened.known is not None and opened.known.etag is not None:
             return opened.known, sorted(opened.known.state.settled), Matches(opened.known.etag)
         heads = HeadRepair(self._bench, accept_loss=False)
-        wreck, base = heads.salvage(keys.FEED)
+        wreck, base, _ = heads.salvage(keys.FEED)
         link, end = base.link, rebuild.end_of(base, keys.FEED)
         sealed = Sealed(link.version, link.changeset_id, link.digest)
         fields = Fields(
