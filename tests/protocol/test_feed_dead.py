@@ -1,4 +1,4 @@
-"""Dead intents: rules 4, 5 and 7 at the top of ``protocol/feed.py``: what is published, what is left, what is fenced, and what goes."""
+"""Dead intents: rules 4, 5, 6 and 8 at the top of ``protocol/feed.py``: what is published, what is left, what is fenced, and what goes."""
 
 from __future__ import annotations
 
@@ -228,3 +228,16 @@ def test_a_writer_whose_clock_is_slow(world):
     assert other.play(late.story).returned().version == 1
     other.advance()
     assert other.versions("s") == [1]
+
+
+def test_a_head_that_is_gone_settles_nothing(world):
+    """What looks dead may be all that is left of the stream: nothing is fenced, and nothing removed."""
+    for _ in range(3):
+        world.append("s", b"x" * 1000)
+    before = world.keys_of("")
+    world.backend.delete(["heads/s"])
+    world.now += GRACE + SECOND
+    with pytest.raises(CorruptData, match="gone or an old copy took its place: it has version 0 after 2") as caught:
+        world.advance()
+    assert caught.value.key == "heads/s"
+    assert set(world.keys_of("")) == set(before) - {"heads/s"}

@@ -30,12 +30,14 @@ Rules, and what each leans on:
 4. A dead changeset never comes to life: its etag was spent, by a changeset of another or by the fence. So its intent and its objects may be deleted
    at any time, and by several.
 5. A stream that does not exist is fenced by a head of version 0: the first append can then no longer create the head.
-6. Ids of one stream increase (append, rule 3). So the first keys of the inbox hold the oldest intents of every stream, and an advance may look at a window of
+6. A head that has not reached the version that an intent follows is gone, or an old copy: nothing is settled by it, for what
+   looks dead may be all that is left of the stream.
+7. Ids of one stream increase (append, rule 3). So the first keys of the inbox hold the oldest intents of every stream, and an advance may look at a window of
    it: the second list ends where the first one did, or behind what the feed of 1 lists as settled, if that is later (rule 2). Memory is bounded, whatever waits.
-7. When an intent is old is judged by its id and this machine's clock. Wrong clocks cost a slow writer a conflict; and a dead intent of a stream
+8. When an intent is old is judged by its id and this machine's clock. Wrong clocks cost a slow writer a conflict; and a dead intent of a stream
    whose ids are ahead of the clock waits until the stream grows, or the clock is there.
 
-A committed changeset is never skipped, since its intent is deleted only after the feed has it; each stream keeps its order (1, 6); nothing is
+A committed changeset is never skipped, since its intent is deleted only after the feed has it; each stream keeps its order (1, 7); nothing is
 there twice (2, 3). Across streams, events of one batch are in the order of their times, by the clocks of their writers.
 """
 
@@ -49,7 +51,7 @@ from itertools import islice
 import msgspec
 
 from headstream import limits
-from headstream.errors import OutcomeUnknown, Unavailable, WrongExpectedVersion
+from headstream.errors import CorruptData, OutcomeUnknown, Unavailable, WrongExpectedVersion
 from headstream.model import FeedEvent, Settings
 from headstream.protocol import append, codec, head, intent, keys
 from headstream.protocol.append import Appended, Proposal
@@ -285,6 +287,11 @@ def _heads(streams: list[str], cached: Cached) -> Gen[list[Known]]:
 def _examine(known: Known, entries: list[Announced], harvest: _Harvest) -> Gen[None]:
     """Step 6 for one stream."""
     stream, version = known.state.stream, known.state.version
+    if (seen := max([entry.follows for entry in entries])) > version:  # whoever announced it had seen the stream there
+        raise CorruptData(
+            f"the head is gone or an old copy took its place: it has version {version} after {seen}: run `headstream verify`",
+            key=keys.head(stream),
+        )
     past = deque(sorted([entry for entry in entries if entry.follows < version], key=lambda entry: entry.follows))
     follows = sorted({entry.follows for entry in past})
     room = not harvest.full
