@@ -432,8 +432,14 @@ SEALED = GOOD.fields.sealed
         ({"version": SEALED.version - 1}, "does not reach"),
         ({"version": SEALED.version}, "does not reach"),
         ({"sealed": msgspec.structs.replace(SEALED, changeset_id=None)}, "end of its segments does not fit"),
-        ({"sealed": msgspec.structs.replace(NOTHING_SEALED, changeset_id=ident(1))}, "end of its segments does not fit"),
-        ({"sealed": msgspec.structs.replace(NOTHING_SEALED, digest=bytes(31) + b"x")}, "end of its segments does not fit"),
+        (
+            {"sealed": msgspec.structs.replace(NOTHING_SEALED, changeset_id=ident(1))},
+            "end of its segments does not fit",
+        ),
+        (
+            {"sealed": msgspec.structs.replace(NOTHING_SEALED, digest=bytes(31) + b"x")},
+            "end of its segments does not fit",
+        ),
         ({"levels": [[]]}, "empty or impossible index level"),
         ({"levels": [*GOOD.fields.levels, []]}, "empty or impossible index level"),
         ({"levels": [[REF]] * (limits.MAX_LEVELS + 1)}, "empty or impossible index level"),
