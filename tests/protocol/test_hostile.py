@@ -285,7 +285,9 @@ def test_a_large_changeset(data):
 
 
 @pytest.mark.parametrize(
-    "data", [[], {}, [1] * 20, {"a": 1}, [1] * 70_000, msgspec.msgpack.Ext(5, b"x"), 1.5, True], ids=kind
+    "data",
+    [[], {}, [1] * 20, {"a": 1}, [1] * 70_000, msgspec.msgpack.Ext(5, b"x"), 1.5, True],
+    ids=["no list", "no map", "a list", "a map", "a long list", "an extension", "a float", "a boolean"],
 )
 def test_a_large_changeset_with_other_data(data):
     """Neither text, bytes nor nothing: refused, as in a small one."""
