@@ -63,9 +63,13 @@ def run(store: EventStore, options: argparse.Namespace) -> int:
         trade(store, options.count, Random())  # noqa: S311 - customers need not be unpredictable
         return 0
     projection = read_model.projection(options.database)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: projection.close())
-    handled = projection.run(store) if options.action == "project" else projection.rebuild(store)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: projection.close()) for number in numbers]
+    try:
+        handled = projection.run(store) if options.action == "project" else projection.rebuild(store)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
     print(f"{handled} events")
     return 0
 
