@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Older versions of pip know no groups.
+GROUP := $(PIP) install 'pip>=25.1' && $(PIP) install --group
 PINS := pyproject.toml requirements/dev.txt
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make pins"
 
@@ -15,13 +17,15 @@ WORKERS ?= 2
 # make prove HISTORIES=1000000 SEED=7
 HISTORIES ?= 100000
 SEED ?= 1
+# make fuzz SECONDS=3600
+SECONDS ?= 60
 # make pins UPGRADE=--upgrade
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test setup format lint types layers unit prove bench pins
+.PHONY: help demo test setup format lint types layers unit prove bench fuzz pins
 
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -57,7 +61,12 @@ prove: $(VENV)/.dev ## Run many hostile histories, and every schedule of small c
 	$(BIN)/headstream-sim --explore
 
 bench: setup ## Run the benchmarks
+	$(GROUP) bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/.dev ## Hand hostile bytes to the decoders
+	$(GROUP) fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz.decoders --seconds $(SECONDS)
 
 pins: | $(BIN)/python ## Write the pinned versions anew
 	$(PIP) install uv

@@ -27,6 +27,7 @@ SECTION = 1_000
 """Events that are asked for at once, where that can be said."""
 PAYLOADS = 10_000
 """Different payloads."""
+PAGE = 4096
 
 
 class Log(Protocol):
@@ -47,11 +48,11 @@ class Log(Protocol):
     def decoded(self) -> int:
         """Take every event and decode its JSON; how many there were."""
 
-    def size(self) -> int:
-        """Bytes on the disk."""
-
     def close(self) -> None:
         """Let go of files, and end servers."""
+
+    def size(self) -> int:
+        """Bytes on the disk, once it is closed."""
 
 
 def fill(log: Log, events: int, each: int) -> None:
@@ -88,11 +89,11 @@ class HeadstreamLog:
     def decoded(self) -> int:
         return sum(1 for event in self._store.feed(advance=False) if event.data)
 
-    def size(self) -> int:
-        return _bytes_in(self._folder)
-
     def close(self) -> None:
         self._store.close()
+
+    def size(self) -> int:
+        return _bytes_in(self._folder)
 
 
 class _Recorded:
@@ -139,17 +140,18 @@ class EventSourcingLog(_Recorded):
         recorder.create_table()
         super().__init__(recorder)
 
-    def size(self) -> int:
-        return _bytes_in(self._folder)
-
     def close(self) -> None:
         self._datastore.close()
+
+    def size(self) -> int:
+        return _bytes_in(self._folder)
 
 
 class PostgresLog(_Recorded):
     """``eventsourcing`` on PostgreSQL, through a socket."""
 
     def __init__(self, _folder: Path) -> None:
+        self._size = 0
         self._stack = ExitStack()
         place = self._stack.enter_context(servers.postgres())
         from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore  # noqa: PLC0415 - optional
@@ -160,15 +162,15 @@ class PostgresLog(_Recorded):
         recorder.create_table()
         super().__init__(recorder)
 
-    def size(self) -> int:
+    def close(self) -> None:
         with self._datastore.transaction(commit=False) as cursor:
             cursor.execute("SELECT pg_total_relation_size('stored_events') AS bytes")
-            row = cursor.fetchone()
-            assert row is not None
-            return int(row["bytes"])
-
-    def close(self) -> None:
+            (row,) = cursor.fetchall()
+            self._size = int(row["bytes"])
         self._stack.close()
+
+    def size(self) -> int:
+        return self._size
 
 
 class UmaLog:
@@ -208,11 +210,13 @@ class UmaLog:
     def decoded(self) -> int:
         return sum(1 for event in self._client.read() if msgspec.json.decode(event.event.data))
 
-    def size(self) -> int:
-        return _bytes_in(self._folder)
-
     def close(self) -> None:
         self._stack.close()
+
+    def size(self) -> int:
+        """Only pages with something in them: it makes its file 256 MiB large at once."""
+        with (self._folder / "uma.db").open("rb") as file:
+            return sum(len(page) for page in iter(lambda: file.read(PAGE), b"") if any(page))
 
 
 LOGS: dict[str, Callable[[Path], Log]] = {
@@ -224,5 +228,5 @@ LOGS: dict[str, Callable[[Path], Log]] = {
 
 
 def _bytes_in(folder: Path) -> int:
-    """Bytes that the files of ``folder`` take, without what they leave unwritten."""
-    return sum(file.stat().st_blocks * 512 for file in folder.iterdir() if file.is_file())
+    """Bytes that the files of ``folder`` take."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())

@@ -27,15 +27,15 @@ APPENDS = 44 * STREAMS
 """More than the largest ``advance_every``."""
 THREADS = (1, 16)
 BASE = "no feed"
-FOLLOWED = "a feed, followed in this process"
+FOLLOWED = "followed in this process"
 
 WAYS: dict[str, tuple[bool, int]] = {
     BASE: (False, 0),
-    "a feed, never advanced": (True, 0),
-    "a feed, advance_every=64": (True, 64),
-    "a feed, advance_every=256 (default)": (True, 256),
-    "a feed, advance_every=1024": (True, 1024),
-    "a feed, advance_every=4096": (True, 4096),
+    "never advanced": (True, 0),
+    "advance_every=64": (True, 64),
+    "advance_every=256": (True, 256),
+    "advance_every=1024": (True, 1024),
+    "advance_every=4096": (True, 4096),
     FOLLOWED: (True, 0),
 }
 """By name: whether there is a feed, and after how many appends it is advanced."""
@@ -95,7 +95,7 @@ def show(samples: dict[tuple[int, str], list[Measured]], appends: int) -> None:
     table = Table(title=f"the price of a feed: {appends:,} appends of one event, on SQLite", title_justify="left")
     table.add_column("")
     for threads in THREADS:
-        table.add_column(f"{threads} thread{'s' if threads > 1 else ''}: appends/s", justify="right")
+        table.add_column(f"{threads} thread{'s' if threads > 1 else ''}, 1/s", justify="right")
         table.add_column("of no feed", justify="right")
         table.add_column("CPU, µs", justify="right")
     for way in WAYS:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.logs import LOGS, HeadstreamLog, Log, fill
+from benchmarks.logs import LOGS, STREAMS, HeadstreamLog, Log, fill
 from benchmarks.servers import NotInstalled
 from benchmarks.table import Samples, add, show
 
@@ -21,7 +21,7 @@ EVENTS = 100_000
 EACH = 100
 """Events in one append of what is replayed."""
 SINGLE = 10_000
-"""Appends of one event, for the bytes on the disk."""
+"""Appends of one event, for the bytes on the disk; of more events to an append there are as many as are replayed by default."""
 LIVE = 3_000
 """Events that were published each by itself, as where somebody follows all the time."""
 
@@ -74,19 +74,19 @@ def replays(repetitions: int, events: int) -> None:
     show(title, samples, ours="headstream", lower_is_better=False, missing=missing)
 
 
-def sizes(events: int) -> None:
+def sizes() -> None:
     """Bytes on the disk for an event."""
     stores: dict[str, Callable[[Path], Log]] = {
         "headstream": HeadstreamLog,
-        "without feed": partial(HeadstreamLog, feed=False),
+        "no feed": partial(HeadstreamLog, feed=False),
         **{name: make for name, make in LOGS.items() if name != "headstream"},
     }
     samples: Samples = {}
     missing: list[str] = []
     for name, make in stores.items():
         for workload, count, each in (
-            (f"{SINGLE:,} appends of one", SINGLE, 1),
-            (f"{events:,} events, {EACH} an append", events, EACH),
+            ("1 an append", SINGLE, 1),
+            (f"{EACH} an append", EVENTS, EACH),
         ):
             with tempfile.TemporaryDirectory() as folder:
                 try:
@@ -96,22 +96,17 @@ def sizes(events: int) -> None:
                     break
                 try:
                     fill(log, count, each)
-                    add(samples, workload, name, log.size() / count)
                 finally:
                     log.close()
-    show(
-        "bytes on disk for an event of 200",
-        samples,
-        ours="headstream",
-        lower_is_better=True,
-        missing=missing,
-    )
+                add(samples, workload, name, log.size() / count)
+    title = f"bytes on disk for an event of 200, on {STREAMS:,} streams"
+    show(title, samples, ours="headstream", lower_is_better=True, missing=missing)
 
 
 def main(repetitions: int, events: int) -> None:
     """Measure and print."""
     replays(repetitions, events)
-    sizes(events)
+    sizes()
 
 
 if __name__ == "__main__":
