@@ -69,8 +69,10 @@ FEED_WINDOW: Final = 10_000
 FEED_BATCH_INTENTS: Final = 1000
 """Intents that one batch of the feed settles: they are listed in the feed's head, 18 bytes each."""
 FEED_BATCH_EVENTS: Final = 10_000
-FEED_BATCH_BYTES: Final = 8 * MIB
+FEED_BATCH_BYTES: Final = MIB
 """Of one batch of the feed, about. The first changeset of a batch may be larger."""
+FEED_AHEAD: Final = 8 * MIB
+"""Of changesets that an advance found on its way and keeps for later batches, about."""
 FEED_HEADS: Final = 64
 """Heads that an advance gets at once."""
 

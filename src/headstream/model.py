@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -139,7 +139,10 @@ class FeedEvent(RecordedEvent, frozen=True, eq=False, array_like=True, forbid_un
     It equals the same event read from its stream. It is stored as an array of its fields, in their order.
     """
 
+    version: Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_VERSION)]
     payload: Any
+    changeset: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    micros: Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_VERSION)]
     position: int
     """Its number in the feed: 1, 2, 3 … without gap, the same for every reader."""
 

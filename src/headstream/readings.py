@@ -29,15 +29,27 @@ class Pages(Iterator[E], Generic[E]):
         self._rest: Cursor | None = None
         self._events: Iterator[E] = iter(())
 
+    def __iter__(self) -> Iterator[E]:  # noqa: PYI034 - a generator costs a third of a call for each event
+        """Itself, faster: what one of them takes, the other does not see again."""
+        yield from self._events
+        while self._turn():
+            yield from self._events
+
     def __next__(self) -> E:
         while True:
             for event in self._events:
                 return event
-            rest = self._rest or self._begin()
-            if rest.exhausted:
+            if not self._turn():
                 raise StopIteration
-            events, self._rest = self._run(self._session.step(rest))
-            self._events = iter(self._taken(events))
+
+    def _turn(self) -> bool:
+        """Turn to the next page, if there is one."""
+        rest = self._rest or self._begin()
+        if rest.exhausted:
+            return False
+        events, self._rest = self._run(self._session.step(rest))
+        self._events = iter(self._taken(events))
+        return True
 
     def _begin(self) -> Cursor:
         if self._begun is None:

@@ -185,33 +185,67 @@ def test_segments_are_fetched_some_at_a_time(monkeypatch):
     assert [event.data for event in world.feed()] == list(range(7))
 
 
-def test_only_segments_that_are_needed(monkeypatch):
-    """A full batch fetches no more of them."""
-    monkeypatch.setattr(limits, "READ_WINDOW_OBJECTS", 2)
+def fetched(world: World) -> list[list[str]]:
+    """The keys of each request for several objects."""
+    return [[get.key for get in op.gets] for op in world.requests if isinstance(op, GetMany)]
+
+
+def test_no_head_and_no_segment_is_fetched_twice(monkeypatch):
+    """A window of m streams costs m heads, and each of their segments once, in however many batches it is published."""
+    monkeypatch.setattr(limits, "FEED_BATCH_INTENTS", 5)
     monkeypatch.setattr(limits, "FEED_BATCH_EVENTS", 3)
-    world = World(Settings(tail_bytes=0, fan_out=20, feed=True))
-    for number in range(7):
-        world.append("s", number)
-    plan = survey(world)
+    world = World(Settings(tail_bytes=400, fan_out=20, feed=True))
+    for number in range(30):
+        world.append(f"s{number % 4}", number)
     world.requests.clear()
-    publish(world, plan)
-    segments = [len(op.gets) for op in world.requests if isinstance(op, GetMany) and "segments" in op.gets[0].key]
-    assert segments == [2, 2]
-    assert batches(world) == [3, 1]
-    assert world.versions("s") == list(range(1, 8))
+    assert batches(world) == [3] * 10
+    keys_of = [key for request in fetched(world) for key in request]
+    assert sorted(key for key in keys_of if key.startswith("heads/")) == [f"heads/s{number}" for number in range(4)]
+    assert len(keys_of) == len(set(keys_of)) > 4
+    assert [event.data for event in world.feed()] == list(range(30))
 
 
-def test_a_full_batch_fetches_no_segments_of_other_streams(monkeypatch):
-    """It has no room for what they hold."""
+def test_what_is_found_ahead_of_its_time_has_a_budget(monkeypatch):
+    """Beyond it, nothing more is fetched than the oldest intent needs; what it holds is published first."""
+    monkeypatch.setattr(limits, "READ_WINDOW_OBJECTS", 1)
+    monkeypatch.setattr(limits, "FEED_AHEAD", 2 * (200 + 1000))
     monkeypatch.setattr(limits, "FEED_BATCH_EVENTS", 1)
     world = World(Settings(tail_bytes=0, fan_out=20, feed=True))
-    world.append("a")
-    world.append("b")
+    for number in range(4):
+        for stream in "ab":
+            world.append(stream, bytes([number]) * 1000)
     plan = survey(world)
+    found = []
+    while plan.rest:
+        world.requests.clear()
+        plan = publish(world, plan).plan
+        world.backend.delete(plan.settled)
+        found.append(sum(key.startswith("segments/") for keys in fetched(world) for key in keys))
+    assert found == [2, 0, 2, 0, 2, 0, 2, 0]
+    assert world.published() == [(stream, version) for version in (1, 2, 3, 4) for stream in "ab"]
+
+
+def test_the_oldest_is_looked_for_though_the_budget_is_used_up(monkeypatch):
+    """Else a stream that is found first would stop the feed."""
+    monkeypatch.setattr(limits, "FEED_AHEAD", 1)
+    monkeypatch.setattr(limits, "FEED_HEADS", 1)
+    monkeypatch.setattr(limits, "READ_WINDOW_OBJECTS", 1)
+    world = World(Settings(tail_bytes=0, fan_out=20, feed=True))
+    for number in range(6):
+        world.append(f"s{number % 3}", number)
+    assert batches(world) == [1] * 6
+    assert [event.data for event in world.feed()] == list(range(6))
+
+
+def test_segments_of_several_streams_are_fetched_together(monkeypatch):
+    """As many as fit."""
+    monkeypatch.setattr(limits, "READ_WINDOW_OBJECTS", 3)
+    world = World(Settings(tail_bytes=0, fan_out=20, feed=True))
+    for stream in "abcd":
+        world.append(stream)
     world.requests.clear()
-    assert publish(world, plan).published == 1
-    fetched = [op.gets[0].key for op in world.requests if isinstance(op, GetMany)]
-    assert [key.rsplit("/", 1)[0] for key in fetched] == ["heads", "segments/a"]
+    assert batches(world) == [4]
+    assert [len(keys) for keys in fetched(world)] == [4, 3, 1]
 
 
 def test_heads_that_did_not_change_cost_no_body(world):

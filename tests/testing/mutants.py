@@ -22,6 +22,7 @@ class Mutant(msgspec.Struct, frozen=True):
 APPEND = "headstream.protocol.append"
 HEAD = "headstream.protocol.head"
 FEED = "headstream.protocol.feed"
+VERDICTS = "headstream.protocol.verdicts"
 READ = "headstream.protocol.read"
 GC = "headstream.protocol.gc"
 CHECKPOINT = "headstream.protocol.checkpoint"
@@ -142,16 +143,16 @@ MUTANTS = (
     ),
     Mutant(
         "no fence before an old intent is settled",
-        FEED,
-        "        answer = yield from Commit((), head.put(head.fenced(known.state), known.etag))\n        if isinstance(answer, Stored):\n",
-        "        yield from ()\n        if True:\n",
+        VERDICTS,
+        "        answer = yield from Commit((), head.put(head.fenced(known.state), known.etag))\n        return isinstance(answer, Stored)\n",
+        "        yield from ()\n        return True\n",
         2000,
     ),
     Mutant(
         "settle an intent whose fence was refused",
-        FEED,
-        "        if isinstance(answer, Stored):\n            harvest.dead += pending\n",
-        "        harvest.dead += pending\n",
+        VERDICTS,
+        "        return isinstance(answer, Stored)\n",
+        "        return answer is not None\n",
         case="two writers and an advance that fences",
     ),
     Mutant(
@@ -191,14 +192,35 @@ MUTANTS = (
         "delete intents before the feed has their events",
         FEED,
         "        appended = yield from _append(settings, feed, harvest.changesets)\n",
-        "        yield from _delete([entry.key for entry in chunk if entry.id in published])\n"
+        "        yield from _delete([entry.key for entry in taken])\n"
         "        appended = yield from _append(settings, feed, harvest.changesets)\n",
     ),
     Mutant(
         "forget what a batch had no room for",
         FEED,
-        "    harvest.left.update([entry.id for entry in past])\n",
+        "            left.append(entry)\n",
         "",
+        2000,
+    ),
+    Mutant(
+        "go on with a stream of which something had no room",
+        FEED,
+        "            behind.add(entry.stream)\n",
+        "",
+        10_000,
+    ),
+    Mutant(
+        "take what may still come for dead",
+        VERDICTS,
+        "                coming.update([entry.id for entry in pending])\n",
+        "                for entry in pending:\n                    verdicts.add(entry, None)\n",
+        2000,
+    ),
+    Mutant(
+        "forget which changeset it was that follows the version",
+        VERDICTS,
+        "isinstance(frame, Frame) and frame.id == entry.id else None",
+        "isinstance(frame, Frame) else None",
         2000,
     ),
     Mutant(

@@ -5,8 +5,8 @@ Rules:
 * Every body is a MessagePack array whose first element is the format number, whose second names the kind of object, and
   whose third is the CRC-32 (4 bytes, big-endian) of the fourth: the object's fields, themselves MessagePack. What follows is specific
   to the kind; where it is bytes, the checksum covers it too. A list of frames has a checksum in each frame.
-* A body larger than ``MAX_OBJECT`` is not looked into; nor are fields larger than ``MAX_FIELDS``. What may hold anything is looked
-  through before it is decoded, if it is large: a byte of MessagePack can become a hundred bytes of memory.
+* A body larger than ``MAX_OBJECT`` is not looked into; nor are fields larger than ``MAX_FIELDS``. What may hold anything is decoded
+  bit by bit, if it is large: a byte of MessagePack can become a hundred bytes of memory.
 * A body of a newer format is :class:`UnsupportedFormat`; any other body that is not exactly what a writer of this
   format makes is :class:`CorruptData` with the object's key. Decoders raise nothing else, whatever the bytes.
 * A frame is one changeset: the CRC-32 of what follows (4 bytes, big-endian), then its MessagePack. It is encoded once, and copied
@@ -21,6 +21,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import starmap
+from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from zlib import crc32
 
@@ -38,7 +39,7 @@ MAX_FIELDS: Final = limits.MIB
 MIN_FRAME: Final = 4
 """Bytes of a frame: it has a checksum."""
 LARGE: Final = limits.MIB
-"""Bytes of a changeset that is looked through before it is decoded."""
+"""Bytes of a changeset whose events are decoded one by one, and of an event that is looked through before that."""
 
 Id: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -51,7 +52,7 @@ Row: TypeAlias = tuple[str, Any, str | None, str | None]
 _DATA_KINDS: Final = frozenset({str, bytes, type(None)})
 
 S = TypeVar("S", bound=msgspec.Struct)
-C = TypeVar("C")
+R = TypeVar("R")
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 
@@ -128,11 +129,9 @@ class Batch(Changeset, frozen=True, array_like=True, forbid_unknown_fields=True)
 
 
 class Skimmed(Changeset, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A changeset of which no event is decoded: each is the bytes of its elements."""
+    """A changeset of which no event is decoded."""
 
-    events: Annotated[
-        list[Annotated[list[msgspec.Raw], msgspec.Meta(max_length=9)]], msgspec.Meta(max_length=limits.MAX_EVENTS)
-    ]
+    events: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=limits.MAX_EVENTS)]
 
 
 _NESTED: Final = frozenset([*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)])
@@ -146,7 +145,10 @@ Rest: TypeAlias = bytes | list[RawFrame]
 
 _unpack_frame: Final = msgspec.msgpack.Decoder(Frame).decode
 _unpack_batch: Final = msgspec.msgpack.Decoder(Batch).decode
+_unpack_row: Final = msgspec.msgpack.Decoder(Row).decode
+_unpack_event: Final = msgspec.msgpack.Decoder(FeedEvent).decode
 _skim: Final = msgspec.msgpack.Decoder(Skimmed).decode
+_skim_row: Final = msgspec.msgpack.Decoder(Annotated[list[msgspec.Raw], msgspec.Meta(max_length=9)]).decode
 _open: Final[Sequence[Callable[[bytes], Sequence[Any]]]] = (
     msgspec.msgpack.Decoder(tuple[int, str, bytes, bytes]).decode,
     msgspec.msgpack.Decoder(tuple[int, str, bytes, bytes, Rest]).decode,
@@ -219,45 +221,62 @@ def encode_frame(
 
 def decode_frame(frame: bytes, key: str) -> Frame:
     """The changeset of a frame that lies in the object ``key``."""
-    changeset = _decode(_unpack_frame, frame, key)
-    if not _DATA_KINDS.issuperset([type(row[1]) for row in changeset.events]):
-        raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
+    packed = _checked(frame, key)
+    try:
+        if len(packed) > LARGE:
+            skimmed = _skim(packed)
+            rows = _one_by_one(skimmed.events, _unpack_row, itemgetter(1), key)
+            return Frame(skimmed.id, skimmed.parent, skimmed.follows, skimmed.micros, skimmed.key, rows)
+        changeset = _unpack_frame(packed)
+    except _NO_MESSAGEPACK as error:
+        raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
+    _check_kinds([type(row[1]) for row in changeset.events], key)
     return changeset
 
 
 def decode_batch(frame: bytes, key: str) -> Batch:
     """The changeset of a frame of the feed that lies in the object ``key``."""
-    batch = _decode(_unpack_batch, frame, key)
-    if not _DATA_KINDS.issuperset([type(event.payload) for event in batch.events]):
-        raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
+    packed = _checked(frame, key)
+    try:
+        if len(packed) > LARGE:
+            skimmed = _skim(packed)
+            events = _one_by_one(skimmed.events, _unpack_event, attrgetter("payload"), key)
+            batch = Batch(skimmed.id, skimmed.parent, skimmed.follows, skimmed.micros, skimmed.key, events)
+        else:
+            batch = _unpack_batch(packed)
+            _check_kinds([type(event.payload) for event in batch.events], key)
+    except _NO_MESSAGEPACK as error:
+        raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
     if [event.position for event in batch.events] != list(range(batch.follows + 1, batch.version + 1)):
         raise CorruptData(f"the positions of the events after {batch.follows} have a gap", key=key)
-    if not all(map(_in_bounds, batch.events)):
-        raise CorruptData("an event's version, time or changeset is none", key=key)
     return batch
 
 
-def _in_bounds(event: FeedEvent) -> bool:
-    """What the types of an event leave open."""
-    return (
-        1 <= event.version <= limits.MAX_VERSION
-        and 0 <= event.micros <= limits.MAX_VERSION
-        and len(event.changeset) == 16
-    )
-
-
-def _decode(unpack: Callable[[bytes], C], frame: bytes, key: str) -> C:
+def _checked(frame: bytes, key: str) -> bytes:
+    """What the checksum of a frame covers."""
     packed = frame[4:]
     if crc32(packed) != int.from_bytes(frame[:4], "big"):
         raise CorruptData("the checksum of a changeset is wrong", key=key)
-    try:
-        if len(packed) > LARGE and any(
-            memoryview(value)[0] in _NESTED for row in _skim(packed).events for value in row
-        ):
-            raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
-        return unpack(packed)
-    except _NO_MESSAGEPACK as error:
-        raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
+    return packed
+
+
+def _one_by_one(
+    raws: list[msgspec.Raw], unpack: Callable[[msgspec.Raw], R], payload: Callable[[R], object], key: str
+) -> list[R]:
+    """The events of a large changeset: the first with data that holds other values ends it."""
+    events: list[R] = []
+    for raw in raws:
+        if len(raw) > LARGE and any(memoryview(value)[0] in _NESTED for value in _skim_row(raw)):
+            _check_kinds([list], key)
+        event = unpack(raw)
+        _check_kinds((type(payload(event)),), key)
+        events.append(event)
+    return events
+
+
+def _check_kinds(kinds: Iterable[type], key: str) -> None:
+    if not _DATA_KINDS.issuperset(kinds):
+        raise CorruptData("an event's data is neither text, bytes nor nothing", key=key)
 
 
 def decode_chain(frames: Iterable[bytes], follows: int, parent: bytes | None, key: str, *, stream: str) -> Chain:

@@ -6,7 +6,7 @@ An advance moves committed changesets from the inbox into the feed::
               2  LIST the inbox                      -> first: what is known to be announced
               3  LIST the inbox again                -> second: what may be settled
               4  DELETE what is in the second list and in the head of 1 as settled: a crash left it there
-    publish   5  GET the heads of the streams of the oldest intents
+    publish   5  GET the heads of the streams of the oldest intents (:mod:`headstream.protocol.verdicts`)
               6  for every intent of the second list:
                    no intent of the first list follows this version of the stream, or a later one
                                                      -> leave it to the next survey
@@ -43,39 +43,31 @@ there twice (2, 3). Across streams, events of one batch are in the order of thei
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import islice
 
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, OutcomeUnknown, Unavailable, WrongExpectedVersion
+from headstream.errors import OutcomeUnknown, Unavailable, WrongExpectedVersion
 from headstream.model import FeedEvent, Settings
-from headstream.protocol import append, codec, head, intent, keys
+from headstream.protocol import append, codec, intent, keys
 from headstream.protocol.append import Appended, Proposal
 from headstream.protocol.codec import Frame
-from headstream.protocol.head import Known, nothing
+from headstream.protocol.head import Known
 from headstream.protocol.intent import Announced
 from headstream.protocol.ops import (
     FAULTS,
-    Commit,
     Delete,
     Found,
     Gen,
     Get,
-    GetAnswer,
-    GetMany,
     List,
-    Missing,
     Pause,
     Stamp,
-    Stored,
 )
-from headstream.protocol.read import changesets, load_head
-
-_AGAIN = "the storage did not answer while the feed was advanced; nothing is lost: try again later"
+from headstream.protocol.read import load_head
+from headstream.protocol.verdicts import AGAIN, Cached, Committed, Dead, Verdicts, get_many, look
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -88,6 +80,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Whether the inbox goes on behind the window."""
     settled: tuple[str, ...] = ()
     """Keys of intents that the newest changeset of the feed settled: they are deleted before the next is appended."""
+    verdicts: Verdicts = msgspec.field(default_factory=Verdicts)
+    """What is known of the rest already."""
 
     @property
     def finished(self) -> bool:
@@ -123,10 +117,6 @@ class Progress(msgspec.Struct, frozen=True):
     """Intents to look at; 0 for ``FEED_WINDOW``."""
     idle: bool = True
     """Whether the window has nothing yet that could be settled."""
-
-
-Cached = Callable[[str], Known | None]
-"""The head of a stream as it was seen last, to save its body."""
 
 
 def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress]:
@@ -188,7 +178,7 @@ def _inbox(window: int | None, last: str | None) -> Gen[tuple[list[Announced], b
         try:
             page = yield from List(keys.INBOX, after)
         except FAULTS as fault:
-            raise Unavailable(_AGAIN) from fault
+            raise Unavailable(AGAIN) from fault
         found += [intent.announced(key) for key in page.keys if last is None or key <= last]
         if not page.more or not page.keys or (last is not None and page.keys[-1] >= last):
             return found, False
@@ -202,26 +192,17 @@ def _inbox(window: int | None, last: str | None) -> Gen[tuple[list[Announced], b
 class _Harvest:
     """What a batch has collected."""
 
-    def __init__(self, now: int, grace: int) -> None:
-        self._now = now
-        self._grace = grace
+    def __init__(self) -> None:
         self._times: dict[str, int] = {}
         self.changesets: list[tuple[int, str, Frame]] = []
         """To be published: its time, or that of the one before it in the stream if that is later; stream; frame."""
-        self.dead: list[Announced] = []
-        self.left: set[bytes] = set()
-        """Ids that this batch had no room for."""
         self.events = 0
         self._weight = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether nothing more should go into this batch."""
-        return self.events >= limits.FEED_BATCH_EVENTS or self._weight >= limits.FEED_BATCH_BYTES
-
-    def publish(self, stream: str, frame: Frame) -> bool:
+    def publish(self, stream: str, found: Committed) -> bool:
         """Have it published after what the stream has here already, if there is room; the first always has it."""
-        events, weight = self.events + len(frame.events), self._weight + frame.weight
+        frame = found.frame
+        events, weight = self.events + len(frame.events), self._weight + found.weight
         if self.changesets and (events > limits.FEED_BATCH_EVENTS or weight > limits.FEED_BATCH_BYTES):
             return False
         self.events, self._weight = events, weight
@@ -229,97 +210,48 @@ class _Harvest:
         self.changesets.append((self._times[stream], stream, frame))
         return True
 
-    def is_old(self, entry: Announced) -> bool:
-        """Whether its append should have been over long ago."""
-        return self._now - entry.millis > self._grace
-
 
 def publish(settings: Settings, plan: Plan, cached: Cached = lambda _stream: None) -> Gen[Batch]:
     """Steps 5 to 8, for the oldest intents of a plan."""
     stamp = yield from Stamp()
-    harvest = _Harvest(stamp.micros // 1000, settings.grace_seconds * 1000)
-    chunk = plan.rest[: limits.FEED_BATCH_INTENTS]
-    waiting: dict[str, list[Announced]] = {}
-    for entry in chunk:
-        waiting.setdefault(entry.stream, []).append(entry)
-    streams = iter(waiting)
-    while not harvest.full and (some := list(islice(streams, limits.FEED_HEADS))):
-        for known in (yield from _heads(some, cached)):
-            yield from _examine(known, waiting[known.state.stream], harvest)
-    for stream in streams:
-        harvest.left.update([entry.id for entry in waiting[stream]])
-    rest = (*[entry for entry in chunk if entry.id in harvest.left], *plan.rest[len(chunk) :])
+    youngest = stamp.micros // 1000 - settings.grace_seconds * 1000
+    verdicts = plan.verdicts
+    coming = yield from look(
+        verdicts, plan.rest, limits.FEED_BATCH_INTENTS, cached, lambda entry: entry.millis < youngest
+    )
+    harvest = _Harvest()
+    taken: list[Announced] = []
+    dead: list[Announced] = []
+    left: list[Announced] = []
+    behind: set[str] = set()
+    """Streams of which something is left, and so everything after it."""
+    for entry in plan.rest[: limits.FEED_BATCH_INTENTS]:
+        if entry.id in coming:
+            continue
+        verdict = verdicts.of(entry)
+        if isinstance(verdict, Dead):
+            dead.append(entry)
+        elif verdict is not None and entry.stream not in behind and harvest.publish(entry.stream, verdict):
+            taken.append(entry)
+        else:
+            left.append(entry)
+            behind.add(entry.stream)
     feed, lost = plan.feed, False
-    published = {frame.id for _, _, frame in harvest.changesets}
-    if published:
+    if taken:
         appended = yield from _append(settings, feed, harvest.changesets)
         if appended is None:
             return Batch(plan, lost=True)
         feed, lost = appended.known, appended.known.state.version != appended.version
-    settled = tuple([entry.key for entry in chunk if entry.id in published])
-    yield from _bury(harvest.dead)
+    yield from _bury(dead)
+    for entry in (*taken, *dead):
+        verdicts.drop(entry)
+    rest = (*left, *plan.rest[limits.FEED_BATCH_INTENTS :])
     return Batch(
-        Plan(feed, rest, plan.more, settled),
+        Plan(feed, rest, plan.more, tuple([entry.key for entry in taken]), verdicts),
         published=harvest.events,
-        settled=len(published) + len(harvest.dead),
+        settled=len(taken) + len(dead),
         lost=lost,
     )
-
-
-def _heads(streams: list[str], cached: Cached) -> Gen[list[Known]]:
-    """Step 5: the heads of ``streams``, in their order."""
-    before = [cached(stream) for stream in streams]
-    gets = tuple(
-        [Get(keys.head(stream), known.etag if known else None) for stream, known in zip(streams, before, strict=True)]
-    )
-    answers = yield from _get_many(gets)
-    heads: list[Known] = []
-    for stream, known, get, answer in zip(streams, before, gets, answers, strict=True):
-        if isinstance(answer, Found):
-            heads.append(Known(head.decode(answer.body, get.key, stream), answer.etag))
-        elif isinstance(answer, Missing) or known is None:
-            heads.append(nothing(stream))
-        else:
-            heads.append(known)
-    return heads
-
-
-def _examine(known: Known, entries: list[Announced], harvest: _Harvest) -> Gen[None]:
-    """Step 6 for one stream."""
-    stream, version = known.state.stream, known.state.version
-    if (seen := max([entry.follows for entry in entries])) > version:  # whoever announced it had seen the stream there
-        raise CorruptData(
-            f"the head is gone or an old copy took its place: it has version {version} after {seen}: run `headstream verify`",
-            key=keys.head(stream),
-        )
-    past = deque(sorted([entry for entry in entries if entry.follows < version], key=lambda entry: entry.follows))
-    follows = sorted({entry.follows for entry in past})
-    room = not harvest.full
-    while follows and room:
-        chain, answered = yield from changesets(known, follows)
-        there = {frame.follows: frame for frame in chain}
-        follows = follows[answered:]
-        while past and (not follows or past[0].follows < follows[0]):
-            entry = past[0]
-            frame = there.get(entry.follows)
-            if not isinstance(frame, Frame) or frame.id != entry.id:
-                harvest.dead.append(entry)
-            elif not harvest.publish(stream, frame):
-                room = False
-                break
-            past.popleft()
-    harvest.left.update([entry.id for entry in past])
-    yield from _fence(known, [entry for entry in entries if entry.follows >= version], harvest)
-
-
-def _fence(known: Known, pending: list[Announced], harvest: _Harvest) -> Gen[None]:
-    """Make the appends impossible that should have been over long ago; and those of the stream that were sent before this."""
-    if not any(map(harvest.is_old, pending)):
-        return
-    with suppress(*FAULTS):  # it is tried again by the next advance
-        answer = yield from Commit((), head.put(head.fenced(known.state), known.etag))
-        if isinstance(answer, Stored):
-            harvest.dead += pending
 
 
 def _append(settings: Settings, feed: Known, harvested: list[tuple[int, str, Frame]]) -> Gen[Appended | None]:
@@ -339,7 +271,7 @@ def _append(settings: Settings, feed: Known, harvested: list[tuple[int, str, Fra
     except WrongExpectedVersion:
         pass
     except OutcomeUnknown as error:
-        raise Unavailable(_AGAIN) from error
+        raise Unavailable(AGAIN) from error
     with suppress(Unavailable):  # garbage, which a collection would find too
         yield from _delete(made)
     return None
@@ -355,7 +287,7 @@ def _bury(dead: Sequence[Announced]) -> Gen[None]:
     """Delete what was made for changesets that are dead, then their intents."""
     for start in range(0, len(dead), limits.FEED_HEADS):
         some = dead[start : start + limits.FEED_HEADS]
-        answers = yield from _get_many(tuple([Get(entry.key) for entry in some]))
+        answers = yield from get_many(tuple([Get(entry.key) for entry in some]))
         orphans: list[str] = []
         for entry, answer in zip(some, answers, strict=True):
             if isinstance(answer, Found):
@@ -364,17 +296,10 @@ def _bury(dead: Sequence[Announced]) -> Gen[None]:
         yield from _delete([entry.key for entry in some])
 
 
-def _get_many(gets: tuple[Get, ...]) -> Gen[tuple[GetAnswer, ...]]:
-    try:
-        return (yield from GetMany(gets))
-    except FAULTS as fault:
-        raise Unavailable(_AGAIN) from fault
-
-
 def _delete(names: Iterable[str]) -> Gen[None]:
     some = tuple(names)
     if some:
         try:
             yield from Delete(some)
         except FAULTS as fault:
-            raise Unavailable(_AGAIN) from fault
+            raise Unavailable(AGAIN) from fault

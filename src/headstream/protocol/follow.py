@@ -16,10 +16,11 @@ import msgspec
 
 from headstream.model import FeedEvent, Settings
 from headstream.protocol import feed, keys, read
-from headstream.protocol.feed import Cached, Progress
+from headstream.protocol.feed import Progress
 from headstream.protocol.head import Known
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
+from headstream.protocol.verdicts import Cached
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -134,23 +134,46 @@ def changesets(known: Known, follows: Sequence[int]) -> Gen[tuple[Chain, int]]:
     ``follows`` ascends and is not empty. Versions in the middle of a changeset have none that follows them. The segments that hold
     versions next to each other are fetched together, as many as fit in ``READ_WINDOW``.
     """
-    sealed = known.state.fields.sealed.version
-    if follows[0] >= sealed:
-        chain, answered = tail_chain(known), len(follows)
-    else:
-        run = yield from _siblings(known, (), follows[0] + 1)
-        window: list[Span] = []
-        size = 0
-        for span in run[run.index(_at(run, follows[0] + 1)) :]:
-            size += span.ref.size
-            unwanted = bisect_left(follows, span.ref.first - 1) == bisect_left(follows, span.last)
-            if window and (unwanted or size > limits.READ_WINDOW or len(window) == limits.READ_WINDOW_OBJECTS):
-                break
-            window.append(span)
-        chain = yield from _fetch(known.state.stream, window)
-        answered = bisect_left(follows, window[-1].last)
-    wanted = frozenset(follows[:answered])
-    return [frame for frame in chain if frame.follows in wanted], answered
+    (answer,) = yield from changesets_of([(known, follows)])
+    return answer
+
+
+def changesets_of(wanted: Iterable[tuple[Known, Sequence[int]]]) -> Gen[list[tuple[Chain, int]]]:
+    """The same for the first of several streams, at least one: for as many as fit in ``READ_WINDOW``."""
+    asked: list[tuple[Known, Sequence[int], list[Span]]] = []
+    size = objects = 0
+    for known, follows in wanted:
+        window = yield from _holding(known, follows)
+        size += sum([span.ref.size for span in window])
+        objects += len(window)
+        if asked and (size > limits.READ_WINDOW or objects > limits.READ_WINDOW_OBJECTS):
+            break
+        asked.append((known, follows, window))
+    chains = yield from _fetch_all([(known.state.stream, window) for known, _, window in asked if window])
+    fetched = iter(chains)
+    answers: list[tuple[Chain, int]] = []
+    for known, follows, window in asked:
+        chain = next(fetched) if window else tail_chain(known)
+        answered = bisect_left(follows, window[-1].last) if window else len(follows)
+        those = frozenset(follows[:answered])
+        answers.append(([frame for frame in chain if frame.follows in those], answered))
+    return answers
+
+
+def _holding(known: Known, follows: Sequence[int]) -> Gen[list[Span]]:
+    """The segments that hold what comes after the first of some versions; none if the tail does."""
+    if follows[0] >= known.state.fields.sealed.version:
+        return []
+    run = yield from _siblings(known, (), follows[0] + 1)
+    window: list[Span] = []
+    size = 0
+    for span in run[run.index(_at(run, follows[0] + 1)) :]:
+        size += span.ref.size
+        unwanted = bisect_left(follows, span.ref.first - 1) == bisect_left(follows, span.last)
+        if window and (unwanted or size > limits.READ_WINDOW or len(window) == limits.READ_WINDOW_OBJECTS):
+            break
+        window.append(span)
+    return window
 
 
 def newest_segment(known: Known) -> Gen[Chain]:
@@ -211,18 +234,30 @@ def _window(run: tuple[Span, ...], at: int, cursor: Cursor) -> list[Span]:
 
 def _fetch(stream: str, run: list[Span]) -> Gen[Chain]:
     """The changesets of consecutive segments."""
-    requests = tuple(Get(span.key(stream)) for span in run)
+    (chain,) = yield from _fetch_all([(stream, run)])
+    return chain
+
+
+def _fetch_all(runs: list[tuple[str, list[Span]]]) -> Gen[list[Chain]]:
+    """The same for several streams, all at once."""
+    requests = tuple([Get(span.key(stream)) for stream, run in runs for span in run])
+    if not requests:
+        return []
     try:
-        answers = yield from GetMany(requests)
+        answers = iter((yield from GetMany(requests)))
     except FAULTS as fault:
         raise Unavailable(_RETRY, key=requests[0].key) from fault
-    chain: list[Frame | Batch] = []
-    for span, request, answer in zip(run, requests, answers, strict=True):
-        segment = decode_segment(_body(answer, request.key), request.key, stream, span.ref, span.last)
-        if chain and segment.fields.parent_id != chain[-1].id:
-            raise CorruptData("the segment does not follow the one before it", key=request.key)
-        chain.extend(segment.chain)
-    return chain
+    chains: list[Chain] = []
+    for stream, run in runs:
+        chain: list[Frame | Batch] = []
+        for span in run:
+            key = span.key(stream)
+            segment = decode_segment(_body(next(answers), key), key, stream, span.ref, span.last)
+            if chain and segment.fields.parent_id != chain[-1].id:
+                raise CorruptData("the segment does not follow the one before it", key=key)
+            chain.extend(segment.chain)
+        chains.append(chain)
+    return chains
 
 
 def _body(answer: GetAnswer, key: str) -> bytes:

@@ -13,6 +13,7 @@ TINY: Final[dict[str, tuple[int, ...]]] = {
     "FEED_BATCH_INTENTS": (1, 2, 5, 1000),
     "FEED_BATCH_EVENTS": (1, 3, 1000),
     "FEED_BATCH_BYTES": (1, 1000, 10**6),
+    "FEED_AHEAD": (1, 1000, 10**6),
     "FEED_HEADS": (1, 2, 64),
     "READ_WINDOW": (1, 500, 10**6),
     "READ_WINDOW_OBJECTS": (1, 2, 32),
