@@ -123,7 +123,7 @@ MUTANTS = (
     Mutant(
         "one list in an advance",
         FEED,
-        "    second, _ = yield from _inbox(None, last)\n",
+        "    second, _ = yield from _inbox(None, last, {entry.key: entry for entry in first})\n",
         "    second = first\n",
         4000,
     ),

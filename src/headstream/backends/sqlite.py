@@ -64,12 +64,12 @@ class _Statements:
         self.put_matching = f"UPDATE {table} SET etag = ?, body = ? WHERE key = ? AND etag = ?"  # noqa: S608
         self.get = f"SELECT etag, body FROM {table} WHERE key = ?"  # noqa: S608
         self.get_changed = f"SELECT etag, CASE WHEN etag = ? THEN NULL ELSE body END FROM {table} WHERE key = ?"  # noqa: S608
-        self.delete = f"DELETE FROM {table} WHERE key = ?"  # noqa: S608
+        self.delete = f"DELETE FROM {table} WHERE key IN (%s)"  # noqa: S608
 
 
 _OBJECTS: Final = _Statements("objects")
 _INBOX: Final = _Statements("inbox")
-_TOGETHER: Final = limits.READ_WINDOW_OBJECTS
+_TOGETHER: Final = max(limits.READ_WINDOW_OBJECTS, limits.FEED_HEADS)
 _GET_TOGETHER: Final = [
     f"SELECT key, etag, body FROM objects WHERE key IN ({', '.join('?' * count)})"  # noqa: S608
     for count in range(_TOGETHER + 1)
@@ -309,5 +309,6 @@ def _put(put: Put, connection: sqlite3.Connection) -> int | None:
 
 
 def _delete(keys: Sequence[str], connection: sqlite3.Connection) -> None:
-    for key in keys:
-        connection.execute(_table(key).delete, (key,))
+    for table in (_OBJECTS, _INBOX):
+        if some := [key for key in keys if _table(key) is table]:
+            connection.execute(table.delete % ", ".join("?" * len(some)), some)

@@ -281,7 +281,7 @@ def _check_kinds(kinds: Iterable[type], key: str) -> None:
 
 def decode_chain(frames: Iterable[bytes], follows: int, parent: bytes | None, key: str, *, stream: str) -> Chain:
     """The changesets of consecutive frames of a stream, the first of which follows version ``follows`` and changeset ``parent``."""
-    decode: Callable[[bytes, str], Frame | Batch] = decode_batch if stream == keys.FEED else decode_frame
+    decode = decoder_for(stream)
     chain = []
     for raw in frames:
         frame = decode(raw, key)
@@ -291,6 +291,29 @@ def decode_chain(frames: Iterable[bytes], follows: int, parent: bytes | None, ke
         parent = frame.id
         chain.append(frame)
     return chain
+
+
+def decode_newest(
+    frames: Sequence[bytes], version: int, changeset_id: bytes | None, key: str, *, stream: str, after: int
+) -> Chain:
+    """The newest changesets of consecutive frames of a stream, which end with ``version`` and ``changeset_id``: those with events after ``after``."""
+    decode = decoder_for(stream)
+    chain: list[Frame | Batch] = []
+    for raw in reversed(frames):
+        if version <= after:
+            break
+        frame = decode(raw, key)
+        if frame.version != version or frame.id != changeset_id:
+            raise CorruptData(f"a changeset does not end with version {version} as it should", key=key)
+        version, changeset_id = frame.follows, frame.parent
+        chain.append(frame)
+    chain.reverse()
+    return chain
+
+
+def decoder_for(stream: str) -> Callable[[bytes, str], Frame | Batch]:
+    """What decodes a frame that lies in an object with a key: a changeset of this stream."""
+    return decode_batch if stream == keys.FEED else decode_frame
 
 
 def chain_digest(digest: bytes, frames: Iterable[bytes]) -> bytes:

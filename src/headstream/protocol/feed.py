@@ -43,8 +43,9 @@ there twice (2, 3). Across streams, events of one batch are in the order of thei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 
 import msgspec
 
@@ -164,13 +165,15 @@ def survey(known: Known | None, window: int) -> Gen[Plan]:
         sure[entry.stream] = max(sure[entry.stream], entry.follows)
     settled = feed.state.settled
     last = max([first[-1].key, *[f"{keys.INBOX}{changeset_id.hex()}~" for changeset_id in settled]]) if more else None
-    second, _ = yield from _inbox(None, last)
+    second, _ = yield from _inbox(None, last, {entry.key: entry for entry in first})
     yield from _delete([entry.key for entry in second if entry.id in settled])
     rest = [entry for entry in second if entry.id not in settled and entry.follows <= sure.get(entry.stream, -1)]
     return Plan(feed, tuple(rest), more)
 
 
-def _inbox(window: int | None, last: str | None) -> Gen[tuple[list[Announced], bool]]:
+def _inbox(
+    window: int | None, last: str | None, seen: Mapping[str, Announced] = MappingProxyType({})
+) -> Gen[tuple[list[Announced], bool]]:
     """The oldest intents: ``window`` of them, or up to the key ``last``; and whether there may be more."""
     found: list[Announced] = []
     after = ""
@@ -179,7 +182,7 @@ def _inbox(window: int | None, last: str | None) -> Gen[tuple[list[Announced], b
             page = yield from List(keys.INBOX, after)
         except FAULTS as fault:
             raise Unavailable(AGAIN) from fault
-        found += [intent.announced(key) for key in page.keys if last is None or key <= last]
+        found += [seen.get(key) or intent.announced(key) for key in page.keys if last is None or key <= last]
         if not page.more or not page.keys or (last is not None and page.keys[-1] >= last):
             return found, False
         after = page.keys[-1]

@@ -87,7 +87,7 @@ def step(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
     at = cursor.last if cursor.backwards else cursor.first
     if at >= tail_first:
         first, last = max(cursor.first, tail_first), cursor.last
-        chain = tail_chain(cursor.known)
+        chain = tail_chain(cursor.known, first - 1)
         siblings: tuple[Span, ...] = ()
     else:
         siblings = yield from _siblings(cursor.known, cursor.siblings, at)
@@ -101,14 +101,17 @@ def step(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
     return events, Cursor(cursor.known, last + 1, cursor.last, siblings=siblings)
 
 
-def tail_chain(known: Known) -> Chain:
-    """The changesets in the tail, oldest first."""
+def tail_chain(known: Known, after: int = 0) -> Chain:
+    """The changesets in the tail that have events after the version ``after``, oldest first."""
     state, sealed = known.state, known.state.fields.sealed
     key = keys.head(state.stream)
-    chain = codec.decode_chain(state.tail, sealed.version, sealed.changeset_id, key, stream=state.stream)
-    end = chain[-1].version if chain else sealed.version
-    if end != state.version or (chain and chain[-1].id != state.fields.changeset_id):
-        raise CorruptData("the tail of the head does not end with its newest changeset", key=key)
+    newest = state.fields.changeset_id
+    chain = codec.decode_newest(state.tail, state.version, newest, key, stream=state.stream, after=after)
+    if len(chain) == len(state.tail) > 0 and (chain[0].follows, chain[0].parent) != (
+        sealed.version,
+        sealed.changeset_id,
+    ):
+        raise CorruptData("the tail of the head does not begin where its segments end", key=key)
     return chain
 
 
@@ -118,7 +121,7 @@ def changeset_after(known: Known, version: int) -> Gen[Frame | Batch]:
     Raises :class:`CorruptData` when no changeset holds what comes after it, which no writer of this stream can have caused.
     """
     if version >= known.state.fields.sealed.version:
-        chain = tail_chain(known)
+        chain = tail_chain(known, version)
     else:
         run = yield from _siblings(known, (), version + 1)
         chain = yield from _fetch(known.state.stream, [_at(run, version + 1)])
@@ -153,7 +156,7 @@ def changesets_of(wanted: Iterable[tuple[Known, Sequence[int]]]) -> Gen[list[tup
     fetched = iter(chains)
     answers: list[tuple[Chain, int]] = []
     for known, follows, window in asked:
-        chain = next(fetched) if window else tail_chain(known)
+        chain = next(fetched) if window else tail_chain(known, follows[0])
         answered = bisect_left(follows, window[-1].last) if window else len(follows)
         those = frozenset(follows[:answered])
         answers.append(([frame for frame in chain if frame.follows in those], answered))

@@ -114,7 +114,7 @@ def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
 
 def decode(stream: str, raw: bytes, key: str) -> Frame | Batch:
     """A changeset of a stream, or of the feed."""
-    return codec.decode_batch(raw, key) if stream == keys.FEED else codec.decode_frame(raw, key)
+    return codec.decoder_for(stream)(raw, key)
 
 
 def leaf_of(wreck: Wreck, lineage: Lineage, committed: int) -> Node | None:
