@@ -43,6 +43,8 @@ MAX_PREFIX: Final = 150
 MAX_SEGMENT: Final = MAX_CHANGESET + MAX_TAIL + 4 * MIB
 """Frames of a segment, uncompressed: a full tail, the largest changeset, and what the feed says of each of its events."""
 MAX_OBJECT: Final = MAX_SEGMENT + 1 * MIB
+MAX_FIELDS: Final = 1 * MIB
+"""Of an object's fields: an index as large as it can be takes a quarter of it."""
 
 # --- how long the protocols try ----------------------------------------------------------------------------------
 APPEND_ATTEMPTS: Final = 200

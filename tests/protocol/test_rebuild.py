@@ -84,6 +84,22 @@ def check(shelf: Shelf, stream: Stream, version: int | None = None) -> None:
     assert known.state.fields.fence == MICROS
 
 
+# --- a head that is hostile ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [5_000, limits.MAX_FIELDS])
+def test_fields_that_are_nested_deeply(depth: int):
+    """Nothing is believed of them, and nothing is raised."""
+    body = Stream().times(2).objects["heads/s"]
+    number, kind, _, packed, tail = msgspec.msgpack.decode(body)
+    fields = msgspec.msgpack.decode(packed)
+    fields[8] = msgspec.Raw(b"\x81\xa7settled" + b"\x91" * depth + b"\xc0")
+    packed = msgspec.msgpack.encode(fields)
+    body = msgspec.msgpack.encode([number, kind, bytes(4), packed, tail])
+    wreck = rebuild.Wreck("s", ALWAYS)
+    assert rebuild.salvage(wreck, body, "heads/s") == wreck
+
+
 # --- a head that is damaged ----------------------------------------------------------------------------------------
 
 

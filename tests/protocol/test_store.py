@@ -256,6 +256,15 @@ def test_a_probe_that_is_not_answered(fault, step):
 # --- reading the description -------------------------------------------------------------------------------------
 
 
+def test_what_is_wrong_is_said_in_one_line():
+    """However the object breaks its lines, and however long it is."""
+    body = b'{"format": 1, "store_id": "a\n' + b"b" * 5000 + b'"}'
+    with pytest.raises(CorruptData) as caught:
+        store.decode(body)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize("number", [0, -1, 2, 99])
 def test_another_format(number):
     """Nothing but the number is looked at: a newer format may change all the rest."""

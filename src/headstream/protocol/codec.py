@@ -7,8 +7,8 @@ Rules:
   to the kind; where it is bytes, the checksum covers it too. A list of frames has a checksum in each frame.
 * A body larger than ``MAX_OBJECT`` is not looked into; nor are fields larger than ``MAX_FIELDS``. What may hold anything is decoded
   bit by bit, if it is large: a byte of MessagePack can become a hundred bytes of memory.
-* A body of a newer format is :class:`UnsupportedFormat`; any other body that is not exactly what a writer of this
-  format makes is :class:`CorruptData` with the object's key. Decoders raise nothing else, whatever the bytes.
+* A body of a newer format is :class:`UnsupportedFormat`; any other body that is not what a writer of this
+  format makes is :class:`CorruptData` with the object's key (MessagePack that is longer than it need be is taken: the checksum is of what is there). Decoders raise nothing else, whatever the bytes.
 * A frame is one changeset: the CRC-32 of what follows (4 bytes, big-endian), then its MessagePack. It is encoded once, and copied
   byte for byte ever after. ``digest(n) = sha256(digest(n-1) + frame(n))``, with 32 zero bytes before the first.
 * The events of the feed's changesets are whole :class:`FeedEvent` arrays, so that a replay decodes each by one step of C.
@@ -34,8 +34,6 @@ from headstream.protocol import keys
 
 FORMAT: Final = 1
 NO_DIGEST: Final = bytes(32)
-MAX_FIELDS: Final = limits.MIB
-"""Bytes of an object's fields: an index as large as it can be takes a quarter of it."""
 MIN_FRAME: Final = 4
 """Bytes of a frame: it has a checksum."""
 LARGE: Final = limits.MIB
@@ -153,7 +151,8 @@ _open: Final[Sequence[Callable[[bytes], Sequence[Any]]]] = (
     msgspec.msgpack.Decoder(tuple[int, str, bytes, bytes]).decode,
     msgspec.msgpack.Decoder(tuple[int, str, bytes, bytes, Rest]).decode,
 )
-_NO_MESSAGEPACK: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NO_MESSAGEPACK: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are something else."""
 
 # --- envelopes ---------------------------------------------------------------------------------------------------
 
@@ -174,17 +173,17 @@ def unseal(kind: str, body: bytes, key: str, fields: msgspec.msgpack.Decoder[S],
     check_format(body, key)
     try:
         _, found, checksum, packed, *rest = _open[extra](body)
-    except _NO_MESSAGEPACK as error:
+    except NO_MESSAGEPACK as error:
         raise CorruptData(f"the object is no {kind}: {error}", key=key) from None
     if found != kind:
         raise CorruptData(f"the object is no {kind}", key=key)
     if _checksum(packed, rest) != checksum:
         raise CorruptData(f"the checksum of the {kind} is wrong", key=key)
-    if len(packed) > MAX_FIELDS:
+    if len(packed) > limits.MAX_FIELDS:
         raise CorruptData(f"the {kind} has {len(packed)} bytes of fields, which nobody writes", key=key)
     try:
         return fields.decode(packed), rest
-    except _NO_MESSAGEPACK as error:
+    except NO_MESSAGEPACK as error:
         raise CorruptData(f"the {kind} cannot be decoded: {error}", key=key) from None
 
 
@@ -228,7 +227,7 @@ def decode_frame(frame: bytes, key: str) -> Frame:
             rows = _one_by_one(skimmed.events, _unpack_row, itemgetter(1), key)
             return Frame(skimmed.id, skimmed.parent, skimmed.follows, skimmed.micros, skimmed.key, rows)
         changeset = _unpack_frame(packed)
-    except _NO_MESSAGEPACK as error:
+    except NO_MESSAGEPACK as error:
         raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
     _check_kinds([type(row[1]) for row in changeset.events], key)
     return changeset
@@ -245,7 +244,7 @@ def decode_batch(frame: bytes, key: str) -> Batch:
         else:
             batch = _unpack_batch(packed)
             _check_kinds([type(event.payload) for event in batch.events], key)
-    except _NO_MESSAGEPACK as error:
+    except NO_MESSAGEPACK as error:
         raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
     if [event.position for event in batch.events] != list(range(batch.follows + 1, batch.version + 1)):
         raise CorruptData(f"the positions of the events after {batch.follows} have a gap", key=key)

@@ -180,7 +180,9 @@ def _check_extensions(extensions: dict[str, Any], key: str) -> None:
     unknown = extensions.keys() - set(Extensions.__struct_fields__)
     if unknown:
         raise UnsupportedFormat(
-            "the head uses a feature of a newer headstream: upgrade this one", key=key, features=sorted(unknown)
+            "the head uses a feature of a newer headstream: upgrade this one",
+            key=key,
+            features=[name[:40] for name in sorted(unknown)[:10]],
         )
     try:
         msgspec.convert(extensions, Extensions)

@@ -93,8 +93,10 @@ def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
     try:
         codec.check_format(body, key)
         _, _, _, packed, tail = _body.decode(body)
+        if len(packed) > limits.MAX_FIELDS:
+            return wreck
         fields = _fields.decode(packed)
-    except (CorruptData, UnsupportedFormat, msgspec.DecodeError, UnicodeDecodeError):
+    except (CorruptData, UnsupportedFormat, *codec.NO_MESSAGEPACK):
         return wreck
     if fields.stream != wreck.stream or fields.version == 0 or not fields.extensions.keys() <= {"settled"}:
         return wreck

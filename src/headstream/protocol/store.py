@@ -80,7 +80,8 @@ def decode(body: bytes) -> Description:
         if number == FORMAT:
             return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptData(f"the description of the store cannot be read: {error}", key=keys.STORE) from None
+        reason = " ".join(str(error).split())[:200]
+        raise CorruptData(f"the description of the store cannot be read: {reason}", key=keys.STORE) from None
     raise UnsupportedFormat("the store was made by another version of headstream: upgrade", format=number, known=FORMAT)
 
 
