@@ -62,6 +62,7 @@ prove: $(VENV)/.dev ## Run many hostile histories, and every schedule of small c
 
 bench: setup ## Run the benchmarks
 	$(GROUP) bench
+	npm install --prefix .servers/bench --no-audit --no-fund --ignore-scripts --silent @eventide/message-db@1.3.1
 	$(BIN)/python -m benchmarks $(ARGS)
 
 fuzz: $(VENV)/.dev ## Hand hostile bytes to the decoders

@@ -1,4 +1,4 @@
-"""Durable appends a second: serial, 16 threads, 16 threads on one stream's neighbours, batches of 100.
+"""Durable appends a second: serial, 16 threads, each on a stream of its own, batches of 100; and the bytes that all of them take, feed included.
 
 ``python -m benchmarks.append [repetitions]``
 """
@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import threading
-from pathlib import Path
 from time import perf_counter
 
-from benchmarks.rivals import STORES, Store, payload
-from benchmarks.table import Samples, add, show
+from benchmarks.rivals import HEADSTREAM, Store, payload
+from benchmarks.served import each
+from benchmarks.table import Measured, Samples, add, show
 
 SERIAL = 2000
 THREADS = 16
@@ -52,25 +51,37 @@ def batches(store: Store, tag: str) -> float:
     return BATCHES * 100 / (perf_counter() - begin)
 
 
-def main(repetitions: int) -> None:
+WORKLOADS = {"1 event a call": serial, "16 threads": threads, "batches of 100": batches}
+EVENTS = SERIAL + THREADS * PER_THREAD + BATCHES * 100
+
+
+def main(repetitions: int) -> list[Measured]:
     """Measure, one store after the other in each repetition."""
     for number in range(1, BATCHES * 100 + 1):
         payload(number)
     samples: Samples = {}
     sizes: Samples = {}
-    workloads = {"1 event a call": serial, "16 threads": threads, "batches of 100": batches}
-    for repetition in range(repetitions):
-        for make in STORES:
-            with tempfile.TemporaryDirectory() as folder:
-                store = make(Path(folder))
-                for name, workload in workloads.items():
-                    add(samples, name, store.name, workload(store, f"{name}-{repetition}"))
-                store.close()
-                written = SERIAL + THREADS * PER_THREAD + BATCHES * 100
-                size = sum(file.stat().st_size for file in Path(folder).iterdir())
-                add(sizes, "on disk, of all these", store.name, size / written)
-    show("durable appends, events a second", samples, ours="headstream", lower_is_better=False)
-    show("bytes for an event of 200", sizes, ours="headstream", lower_is_better=True)
+    missing: list[str] = []
+
+    def measure(name: str, store: Store) -> None:
+        for workload, run in WORKLOADS.items():
+            add(samples, workload, name, run(store, workload))
+        store.publish()
+
+    for _ in range(repetitions):
+        for name, size in each(measure, missing).items():
+            add(sizes, "on disk, of all these", name, size / EVENTS)
+    return [
+        show(
+            "append",
+            "durable appends, events a second",
+            samples,
+            ours=HEADSTREAM,
+            lower_is_better=False,
+            missing=missing,
+        ),
+        show("sizes", "bytes on disk for an event of 200", sizes, ours=HEADSTREAM, lower_is_better=True),
+    ]
 
 
 if __name__ == "__main__":

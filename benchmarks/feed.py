@@ -9,14 +9,16 @@ from __future__ import annotations
 import sys
 
 from benchmarks import advance, latency, price, replay
+from benchmarks.table import Measured
 
 
-def main(repetitions: int, events: int) -> None:
+def main(repetitions: int, events: int) -> list[Measured]:
     """Measure and print, one part after the other."""
-    replay.main(repetitions, events)
+    measured = replay.main(repetitions, events)
     advance.main(repetitions, advance.EVENTS)
     latency.main(repetitions, latency.EVENTS)
     price.main(repetitions, price.APPENDS)
+    return measured
 
 
 if __name__ == "__main__":

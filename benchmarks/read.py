@@ -1,20 +1,17 @@
-"""Reading: whole streams of 10, 1,000 and 10,000 events, the newest ten, ten from the middle; memory over a million.
+"""Reading: whole streams of 10, 1,000 and 10,000 events, the newest ten, ten from the middle. Longer streams are the subject of :mod:`benchmarks.long`.
 
-``python -m benchmarks.read [repetitions] [events for the memory test]``
+``python -m benchmarks.read [repetitions]``
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
-import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 
-from benchmarks.rivals import STORES, TYPE, Store, payload
-from benchmarks.table import Samples, add, show
-from headstream import Event, connect
+from benchmarks.rivals import HEADSTREAM, Store
+from benchmarks.served import each
+from benchmarks.table import Measured, Samples, add, show
 
 LENGTHS = (10, 1_000, 10_000)
 
@@ -38,50 +35,29 @@ def timed(read: Callable[[], int], expected: int) -> float:
     return best
 
 
-def measure(store: Store, samples: Samples) -> None:
+def measure(name: str, store: Store, samples: Samples) -> None:
     """All reads of one store."""
     for length in LENGTHS:
-        add(samples, f"load {length:,}", store.name, timed(lambda n=length: store.read(f"s{n}", 0, None), length))  # type: ignore[misc]
+        add(samples, f"load {length:,}", name, timed(lambda n=length: store.read(f"s{n}", 0, None), length))  # type: ignore[misc]
     longest = f"s{LENGTHS[-1]}"
-    add(samples, "last 10 of 10,000", store.name, timed(lambda: store.last(longest, 10), 10))
-    add(samples, "10 from the middle", store.name, timed(lambda: store.read(longest, 5_000, 10), 10))
+    add(samples, "last 10 of 10,000", name, timed(lambda: store.last(longest, 10), 10))
+    add(samples, "10 from the middle", name, timed(lambda: store.read(longest, 5_000, 10), 10))
 
 
-def memory(events: int) -> None:
-    """How much Python memory reading a long stream takes at its peak."""
-    with tempfile.TemporaryDirectory() as folder, connect(str(Path(folder) / "long.db")) as store:
-        for first in range(0, events, 1000):
-            store.append("long", [Event(TYPE, payload(number % 10_000)) for number in range(first, first + 1000)])
-        begin = perf_counter()
-        count = sum(1 for _ in store.read("long"))
-        seconds = perf_counter() - begin
-        tracemalloc.start()
-        for _ in store.read("long"):
-            pass
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        head = store.head("long")
-        print(
-            f"reading {count:,} events: {count / seconds:,.0f} a second, at most {peak / 2**20:.1f} MiB of memory; {head}"
-        )
-
-
-def main(repetitions: int, events: int) -> None:
+def main(repetitions: int) -> list[Measured]:
     """Measure, one store after the other in each repetition."""
     samples: Samples = {}
+    missing: list[str] = []
+
+    def run(name: str, store: Store) -> None:
+        fill(store)
+        measure(name, store, samples)
+
     for _ in range(repetitions):
-        for make in STORES:
-            with tempfile.TemporaryDirectory() as folder:
-                store = make(Path(folder))
-                fill(store)
-                measure(store, samples)
-                store.close()
-    show("reads, milliseconds (JSON decoded)", samples, ours="headstream", lower_is_better=True, digits=3)
-    memory(events)
+        each(run, missing)
+    title = "reads, milliseconds (JSON decoded)"
+    return [show("read", title, samples, ours=HEADSTREAM, lower_is_better=True, digits=3, missing=missing)]
 
 
 if __name__ == "__main__":
-    main(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 3,
-        int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000,
-    )
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)

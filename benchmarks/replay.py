@@ -15,7 +15,7 @@ from time import perf_counter
 
 from benchmarks.logs import LOGS, STREAMS, HeadstreamLog, Log, fill
 from benchmarks.servers import NotInstalled
-from benchmarks.table import Samples, add, show
+from benchmarks.table import Measured, Samples, add, show
 
 EVENTS = 100_000
 EACH = 100
@@ -43,7 +43,7 @@ def fill_live(log: Log) -> None:
         log.publish()
 
 
-def replays(repetitions: int, events: int) -> None:
+def replays(repetitions: int, events: int) -> Measured:
     """Measure, one store after the other in each repetition."""
     samples: Samples = {}
     missing: list[str] = []
@@ -71,10 +71,10 @@ def replays(repetitions: int, events: int) -> None:
                 add(samples, "one by one, JSON decoded", name, rate(log.decoded, events))
             add(samples, "one by one, published singly", "headstream", rate(live.one_by_one, LIVE))
     title = f"replay of {events:,} events of 200 bytes, events a second"
-    show(title, samples, ours="headstream", lower_is_better=False, missing=missing)
+    return show("replay", title, samples, ours="headstream", lower_is_better=False, missing=missing)
 
 
-def sizes() -> None:
+def sizes() -> Measured:
     """Bytes on the disk for an event."""
     stores: dict[str, Callable[[Path], Log]] = {
         "headstream": HeadstreamLog,
@@ -100,13 +100,12 @@ def sizes() -> None:
                     log.close()
                 add(samples, workload, name, log.size() / count)
     title = f"bytes on disk for an event of 200, on {STREAMS:,} streams"
-    show(title, samples, ours="headstream", lower_is_better=True, missing=missing)
+    return show("replay-sizes", title, samples, ours="headstream", lower_is_better=True, missing=missing)
 
 
-def main(repetitions: int, events: int) -> None:
+def main(repetitions: int, events: int) -> list[Measured]:
     """Measure and print."""
-    replays(repetitions, events)
-    sizes()
+    return [replays(repetitions, events), sizes()]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Servers of rival stores, each for as long as a ``with`` block: UmaDB from its wheel, PostgreSQL where it is installed.
+"""Servers of rival stores, each for as long as a ``with`` block: UmaDB from its wheel, PostgreSQL where it is installed, and Message DB in it, from npm.
 
 They listen on the loopback address or on a socket in a folder of their own, and are ended by their process id.
 """
@@ -19,6 +19,8 @@ from time import monotonic, sleep
 
 SECONDS = 30
 _POSTGRES_USER = "postgres"
+MESSAGE_DB = Path(__file__).parents[1] / ".servers" / "bench" / "node_modules" / "@eventide" / "message-db" / "database"
+"""``npm install --prefix .servers/bench @eventide/message-db`` puts it there."""
 
 
 class NotInstalled(Exception):
@@ -79,6 +81,14 @@ def postgres() -> Iterator[Path]:
             yield place
         finally:
             _run(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+
+
+def message_db() -> list[str]:
+    """The SQL of Message DB, in its order: schema, table, types, functions, indexes. Its extension was for old versions of PostgreSQL."""
+    if not MESSAGE_DB.exists():
+        raise NotInstalled("@eventide/message-db")
+    parts = ("schema", "tables", "types", "functions", "indexes")
+    return [script.read_text() for part in parts for script in sorted((MESSAGE_DB / part).glob("*.sql"))]
 
 
 def _postgres_programs() -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from headstream import Event, EventStore, connect, limits
+from headstream import Decider, Event, EventStore, Snapshots, connect, limits
 from headstream.backends.memory import MemoryBackend
 from headstream.collecting import Collected, Found, Garbage, Problem, Stale, Tally, Unknown, collect
 from headstream.drivers import ids
@@ -92,6 +92,30 @@ def test_after_crashes_all_garbage_goes_and_nothing_else(store, backend):
     assert {key for key in kept if key not in everything(backend)} == dead
     again, found = reports(store)
     assert (again.removed, again.fences, found) == (Tally(), 0, [])
+
+
+def test_snapshots_that_were_replaced_go_and_no_others(store, backend):
+    """Of each decider the newest stays; they are counted apart, and streams that have nothing else are found by them."""
+    kept: Snapshots[str] = Snapshots(str, every=1)
+    states = Decider(str, lambda _, event: f"{event.data}".ljust(limits.SNAPSHOT_INLINE + 1), name="d", snapshots=kept)
+    with connect(MemoryBackend(), feed=False) as roomy:
+        for some in (store, roomy):
+            with clock_moved(-LONG):
+                for number in range(4):
+                    for stream in ("a", "b"):
+                        some.transact(stream, states, lambda _, number=number: Event("E", number))
+            dead = objects(some) - live(some)
+            assert len(dead) == 6
+            done, found = reports(some)
+            assert (done.snapshots.objects, done.segments, done.pages) == (6, Tally(), Tally())
+            assert done.removed == done.snapshots
+            assert [(one.stream, one.snapshots.objects) for one in found if isinstance(one, Garbage)] == [
+                ("a", 3),
+                ("b", 3),
+            ]
+            assert objects(some) == live(some)
+            with connect(some._backend) as another:
+                assert another.load("a", states).state.strip() == "3"
 
 
 def tally(sizes: dict[str, int], dead: set[str], folder: str) -> Tally:

@@ -159,6 +159,13 @@ def test_a_model_as_a_state(store):
     assert store.transact("s", totals, lambda _: None).state == Total(n=3)
 
 
+def test_a_fold_by_hand(store):
+    """Of what any read returns: from the first event on, or onto a state that is there."""
+    store.transact("s", ACCOUNTS, lambda _: [Deposited(1), Deposited(2), Deposited(3)])
+    assert ACCOUNTS.fold(store.read("s")) == Account(6, 3)
+    assert ACCOUNTS.fold_onto(ACCOUNTS.fold(store.read("s", limit=1)), store.read("s", after=1)) == Account(6, 3)
+
+
 def test_no_two_loads_share_a_state(store):
     """The first state is made anew for each, so what changes it in place changes one."""
 
@@ -210,7 +217,7 @@ def test_what_is_no_decider(arguments, options, why):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"decider": counted}, "transact takes a Decider, not function"),
+        ({"decider": counted}, "the decider is a Decider, not function"),
         ({"decide": None}, "decide is a function of the state, not NoneType"),
         ({"key": ""}, "a key cannot be empty"),
         ({"metadata": 7}, "metadata is a mapping, not int"),

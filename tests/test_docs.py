@@ -30,7 +30,7 @@ EXAMPLES = ("python", "console", "output")
 WRITE_PRICE, READ_PRICE = 5.0, 0.4
 """Dollars per million, as the page says."""
 ERRORS = {name for name in headstream.__all__ if name in vars(errors)}
-FUNCTIONS = ("connect", "connect_async")
+FUNCTIONS = ("connect", "connect_async", "Snapshots")
 SHELLS = (
     "EventStore",
     "AsyncEventStore",
@@ -47,11 +47,16 @@ VALUES = (
     "RecordedEvent",
     "Head",
     "Settings",
+    "Stats",
     "Checkpoint",
     "EventStore",
     "AsyncEventStore",
     "Subscription",
     "AsyncSubscription",
+    "Decider",
+    "Decision",
+    "Loaded",
+    "Registry",
 )
 LAYOUT = ("Layout", "Changeset", "Reference")
 REGISTRIES = re.compile(r"\b(?:pypi|pythonhosted|npmjs|docker|mcr\.microsoft|ghcr)\.(?:org|com|io)\b")

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 import zstandard
 
-from headstream import Event, connect
+from headstream import Decider, Event, Snapshots, connect, limits
 
 DATA = Path(__file__).parent / "data"
 FORMATS = sorted(DATA.glob("format-*"))
@@ -83,7 +83,7 @@ def read_frames(store: dict[str, bytes], escaped: str) -> tuple[list[Any], list[
     fields, tail = envelope(store[f"heads/{escaped}"], "head")
     name, version, newest, parent, digest, _fence, sealed, levels, extensions = fields
     assert name == unescape(escaped)
-    assert list(extensions) == (["settled"] if name == "$feed" else [])
+    assert set(extensions) <= ({"settled"} if name == "$feed" else {"snapshots"})
     frames = [
         frame
         for level in reversed(range(len(levels)))
@@ -278,3 +278,52 @@ def test_headstream_goes_on_with_its_feed(folder: Path, tmp_path: Path):
         with store.subscribe(checkpoint="mailer", follow=False) as subscription:
             assert next(subscription).position == expected["checkpoints"]["mailer"][0] + 1
         assert not list((tmp_path / "store" / "inbox").iterdir())
+
+
+# --- snapshots -------------------------------------------------------------------------------------------------------
+
+
+def read_snapshots(store: dict[str, bytes], escaped: str) -> dict[tuple[str, int], tuple[int, bytes]]:
+    """The version and the state of each decider, by its name and version."""
+    fields, _ = envelope(store[f"heads/{escaped}"], "head")
+    version, entries = fields[1], fields[8]["snapshots"]
+    assert 1 <= len(entries) <= 8
+    found = {}
+    for name, number, at, size, inline, identity in entries:
+        assert 1 <= at <= version
+        assert (inline is None) != (identity is None)
+        state = inline
+        if identity is not None:
+            fields, state = envelope(store[f"snapshots/{escaped}/{at:016d}-{identity.hex()}"], "snapshot")
+            assert fields[:3] == [unescape(escaped), at, identity]
+            assert fields[3] < at
+            assert fields[4:] == [name, number]
+        assert len(state) == size
+        found[name, number] = (at, state)
+    assert len(found) == len(entries)
+    assert sum(len(entry[4] or b"") for entry in entries) <= 4096
+    return found
+
+
+def test_the_page_is_enough_to_read_snapshots(tmp_path: Path):
+    """Those in a head, and those that are objects; an intent names the object of its append."""
+    large = "x" * limits.SNAPSHOT_INLINE
+
+    def keeping(name: str, version: int) -> Decider[list[str], Event]:
+        kept: Snapshots[list[str]] = Snapshots(list[str], every=1)
+        return Decider(list[str], lambda s, event: [*s, event.data], name=name, version=version, snapshots=kept)
+
+    with connect((tmp_path / "store").as_uri(), advance_every=0) as store:
+        store.transact("a/é", keeping("small", 1), lambda _: [Event("E", "1"), Event("E", "2")])
+        store.transact("a/é", keeping("é", 2), lambda _: Event("E", large))
+        store.transact("a/é", keeping("é", 3), lambda _: Event("E", "4"))
+    found = objects(tmp_path / "store")
+    assert read_snapshots(found, "a.2f~c3~a9") == {
+        ("small", 1): (2, b'["1","2"]'),
+        ("é", 2): (3, json.dumps(["1", "2", large], separators=(",", ":")).encode()),
+        ("é", 3): (4, json.dumps(["1", "2", large, "4"], separators=(",", ":")).encode()),
+    }
+    announced = [envelope(body, "intent")[0][4] for key, body in sorted(found.items()) if key.startswith("inbox/")]
+    named = [key for keys in announced for key in keys if key.startswith("snapshots/")]
+    assert sorted(named) == sorted(key for key in found if key.startswith("snapshots/"))
+    assert len(named) == 2

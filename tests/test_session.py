@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstream import limits
+from headstream.caches import Cache, HeadCache
 from headstream.errors import InvalidInput, Unavailable, WrongExpectedVersion
 from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expectation, Head, Settings
 from headstream.protocol import head as protocol
@@ -21,7 +22,7 @@ from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place
 from headstream.protocol.head import Known, nothing
 from headstream.protocol.ops import MISSING, NOT_MODIFIED, REFUSED, Found, Get, Matches, Page, Stored, Unknown
-from headstream.session import HeadCache, Session, check_prefix
+from headstream.session import Session, check_prefix
 from support import shown
 from support.script import Script, ident
 from support.streams import TAIL, Stream
@@ -57,7 +58,7 @@ def start(one: Session, stream: str = "s", **asked: Any) -> Callable[[], Any]:
 
 def test_the_cache_gives_back_what_was_put():
     """By stream."""
-    cache = HeadCache(limits.HEAD_CACHE)
+    cache = HeadCache(Cache(limits.HEAD_CACHE))
     one, other = Stream(name="one").grow().known, Stream(name="other").grow().known
     cache.put(one)
     cache.put(other)
@@ -70,7 +71,7 @@ def test_a_newer_head_is_not_replaced_by_an_older_one():
     older = stream.known
     newer = stream.fence().known
     newest = stream.grow().known
-    cache = HeadCache(limits.HEAD_CACHE)
+    cache = HeadCache(Cache(limits.HEAD_CACHE))
     for put, expected in ((newer, newer), (older, newer), (newest, newest), (newer, newest), (older, newest)):
         cache.put(put)
         assert cache.get("s") is expected
@@ -79,7 +80,7 @@ def test_a_newer_head_is_not_replaced_by_an_older_one():
 def test_the_same_head_again_is_not_counted_twice():
     """The size is that of what is held."""
     known = Stream().grow(1000).known
-    cache = HeadCache(known.state.size)
+    cache = HeadCache(Cache(known.state.size))
     for _ in range(3):
         cache.put(known)
     assert cache.get("s") is known
@@ -88,7 +89,7 @@ def test_the_same_head_again_is_not_counted_twice():
 def test_the_least_recently_used_goes_first():
     """Looking at a head keeps it."""
     streams = [Stream(name=name).grow(1000).known for name in "abc"]
-    cache = HeadCache(2 * streams[0].state.size)
+    cache = HeadCache(Cache(2 * streams[0].state.size))
     cache.put(streams[0])
     cache.put(streams[1])
     assert cache.get("a") is streams[0]
@@ -99,7 +100,7 @@ def test_the_least_recently_used_goes_first():
 def test_a_head_that_was_put_again_stays():
     """Appending to a stream keeps its head, too."""
     streams = [Stream(name=name).grow(1000).known for name in "abc"]
-    cache = HeadCache(2 * streams[0].state.size)
+    cache = HeadCache(Cache(2 * streams[0].state.size))
     for known in (streams[0], streams[1], streams[0], streams[2]):
         cache.put(known)
     assert [cache.get(name) for name in "abc"] == [streams[0], None, streams[2]]
@@ -108,7 +109,7 @@ def test_a_head_that_was_put_again_stays():
 def test_a_head_larger_than_the_cache():
     """It is not kept, and leaves no debt behind."""
     small, large = Stream(name="small").grow().known, Stream(name="large").grow(5000).known
-    cache = HeadCache(small.state.size)
+    cache = HeadCache(Cache(small.state.size))
     cache.put(large)
     assert cache.get("large") is None
     cache.put(small)
@@ -117,7 +118,7 @@ def test_a_head_larger_than_the_cache():
 
 def test_no_cache():
     """With no bytes nothing is remembered."""
-    cache = HeadCache(0)
+    cache = HeadCache(Cache(0))
     cache.put(Stream().grow().known)
     assert cache.get("s") is None
 
@@ -125,13 +126,13 @@ def test_no_cache():
 @given(st.integers(0, 8000), st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 2000)), max_size=40))
 def test_the_cache_never_holds_more_than_it_may(capacity, puts):
     """Whatever is put, in whatever order."""
-    cache = HeadCache(capacity)
+    cache = HeadCache(Cache(capacity))
     streams = {name: Stream(name=name) for name in "abcd"}
     for name, size in puts:
         known = streams[name].grow(size).known
         cache.put(known)
         held = [one for one in map(cache.get, "abcd") if one is not None]
-        assert sum(one.state.size for one in held) == cache._size <= capacity
+        assert sum(one.state.size for one in held) == cache._cache._size <= capacity
         assert cache.get(name) in (known, None)
 
 
@@ -141,7 +142,7 @@ def test_threads_share_the_cache():
     for name in "abcd":
         stream = Stream(name=name)
         histories[name] = [stream.grow().known for _ in range(30)]
-    cache = HeadCache(limits.HEAD_CACHE)
+    cache = HeadCache(Cache(limits.HEAD_CACHE))
 
     def put(seed: int) -> None:
         heads = [known for history in histories.values() for known in history]

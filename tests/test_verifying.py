@@ -21,7 +21,7 @@ from headstream.verifying import Fault, Kind, Mend, Progress, Report, verify
 from headstream.verifying import streams as streams_module
 from support.backends import Watched
 from support.garbage import LONG, clock_moved, crash
-from support.lab import LAYOUTS, STREAMS, Lab, Layout, forge, harm
+from support.lab import DECIDERS, LAYOUTS, STREAMS, Lab, Layout, forge, harm
 
 ROOMY = Layout(4096, 128, feed=True)
 BLOBS = Layout(0, 2, feed=True)
@@ -69,7 +69,7 @@ def test_embedded_stores(kind: str, layout: Layout, tmp_path: Path) -> None:
         assert faults_of(lab.store, jobs=3) == []
         before = lab.snapshot()
         rng = Random(3)
-        for folder in ("heads/", "segments/", "index/", "inbox/"):
+        for folder in ("heads/", "segments/", "index/", "snapshots/", "inbox/"):
             names = lab.keys(folder)
             if names:
                 key = rng.choice(names)
@@ -111,6 +111,24 @@ def _leaves_no_trace(key: str, lab: Lab, published: set[str]) -> bool:
         gone = keys.stream_of_head(key)
         return gone == "never" or (not lab.store.settings.feed and not lab.keys(f"segments/{name}/"))
     return folder == "checkpoints" or (folder == "inbox" and name[:32] in published)
+
+
+def test_snapshots_that_are_damaged() -> None:
+    """Each is named; no event is lost, and the next append of its decider replaces it."""
+    lab = Lab.filled(ROOMY)
+    first, second = lab.keys("snapshots/")
+    lab.delete(first)
+    lab.put(second, lab.get(second)[:-1])
+    faults = faults_of(lab.store)
+    assert [(fault.key, fault.kind, fault.stream) for fault in faults] == [
+        (first, Kind.MISSING, "a/1"),
+        (second, Kind.DAMAGED, "b"),
+    ]
+    assert all(fault.grave and fault.mend is None for fault in faults)
+    for stream, decider in DECIDERS.items():
+        with connect(lab.backend) as store:
+            store.transact(stream, decider, lambda _: Event("E"))
+    assert faults_of(lab.store) == []
 
 
 # --- beside live writers -------------------------------------------------------------------------------------------

@@ -26,7 +26,14 @@ pip install "headstream[cli]"
 def reference() -> str:
     """The whole page."""
     context = click.RichContext(program, info_name="headstream", **program.context_settings)
-    parts = [INTRODUCTION, *_paragraphs(program.help), _examples(EXAMPLES), _contents(), _exit_codes()]
+    parts = [
+        INTRODUCTION,
+        *_paragraphs(program.help),
+        _examples(EXAMPLES),
+        _contents(),
+        _options(program),
+        _exit_codes(),
+    ]
     for name in program.list_commands(context):
         command = program.commands[name]
         assert isinstance(command, Command)
@@ -41,9 +48,13 @@ def _command(command: Command, context: click.RichContext) -> Iterator[str]:
     arguments = [param for param in command.params if isinstance(param, click.RichArgument)]
     if arguments:
         yield _table("argument", [(f"`{param.make_metavar(context)}`", param.help or "") for param in arguments])
-    options = [param for param in command.params if isinstance(param, click.Option)]
-    yield _table("option", [(f"`{_flags(option)}`", _help(option)) for option in options])
+    yield _options(command)
     yield _examples(command.examples)
+
+
+def _options(command: click.Command) -> str:
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return _table("option", [(f"`{_flags(option)}`", _help(option)) for option in options])
 
 
 def _flags(option: click.Option) -> str:

@@ -4,10 +4,13 @@ Streams of events are linked lists of immutable changesets in object storage; on
 only by a conditional write. ``connect`` opens a store; see ``docs/`` for everything else.
 """
 
+import logging as _logging
+
 from headstream.aio import AsyncEventStore, AsyncFeedReading, AsyncReading
 from headstream.client import EventStore
 from headstream.connecting import connect, connect_async
-from headstream.deciding import Decider, Decision
+from headstream.decider import Decider
+from headstream.deciding import Decision, Loaded
 from headstream.errors import (
     AccessDenied,
     CheckpointLost,
@@ -38,6 +41,8 @@ from headstream.model import (
 )
 from headstream.protocol.checkpoint import Checkpoint
 from headstream.readings import FeedReading, Reading
+from headstream.states import Snapshots
+from headstream.stats import Stats
 from headstream.subscribing import Subscription
 from headstream.subscribing_aio import AsyncSubscription
 
@@ -64,6 +69,7 @@ __all__ = [
     "Head",
     "HeadstreamError",
     "InvalidInput",
+    "Loaded",
     "NotPublished",
     "OutcomeUnknown",
     "ProjectionStopped",
@@ -71,6 +77,8 @@ __all__ = [
     "RecordedEvent",
     "Registry",
     "Settings",
+    "Snapshots",
+    "Stats",
     "StoreNotFound",
     "Subscription",
     "Unavailable",
@@ -81,3 +89,6 @@ __all__ = [
     "connect_async",
 ]
 __version__ = "0.1.0"
+
+# Whoever wants to know configures logging; see docs/how-to/observe.md.
+_logging.getLogger("headstream").addHandler(_logging.NullHandler())

@@ -14,8 +14,10 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from headstream import limits
+from headstream.backends.metering import Meter
 from headstream.bells import bell_of
-from headstream.deciding import Decider, Decision, Transaction
+from headstream.decider import Decider
+from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
 from headstream.errors import HeadstreamError, NotPublished
 from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
 from headstream.model import ANY, Event, Expectation, FeedEvent, Head, RecordedEvent, Settings, check_stream
@@ -27,7 +29,8 @@ from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
-from headstream.session import Session, check_number, check_prefix
+from headstream.session import Request, Session, check_number, check_prefix
+from headstream.stats import Stats
 from headstream.subscribing_aio import AsyncSubscription
 
 T = TypeVar("T")
@@ -36,7 +39,7 @@ F = TypeVar("F")
 R = TypeVar("R")
 S = TypeVar("S")
 
-log: Final = logging.getLogger("headstream")
+log: Final = logging.getLogger("headstream.feed")
 
 
 class Runner(Protocol):
@@ -44,6 +47,13 @@ class Runner(Protocol):
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute a step."""
+
+    async def recall(self, gen: Gen[T]) -> T:
+        """Execute a step that reads events: immutable objects may be copies."""
+
+    @property
+    def meter(self) -> Meter:
+        """What counts the requests."""
 
     @property
     def default_poll(self) -> tuple[float, float]:
@@ -59,7 +69,7 @@ class AsyncEventStore:
     def __init__(self, runner: Runner, description: Description, *, url: str, cache_bytes: int) -> None:
         self._runner = runner
         self._description = description
-        self._session = Session(description.settings, cache_bytes, description.store_id)
+        self._session = Session(description.settings, cache_bytes, description.store_id, runner.meter)
         self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
         self._bell = bell_of(description.store_id)
         self._advancing: asyncio.Task[None] | None = None
@@ -95,13 +105,17 @@ class AsyncEventStore:
         if publish:
             self._session.check_feed()
             since = await self._run(self._session.feed_version())
-        # Writers of one process take turns: racing each other would only cost refused commits.
         async with self._turns.setdefault(stream, Lock()):
-            head = await self._run(self._session.append(request))
+            head = await self._append(request)
+        return await self._publish(head, since) if publish else head
+
+    async def _append(self, request: Request) -> Head:
+        """Append, in one's turn: writers of one process that raced each other would only cost refused commits."""
+        head = await self._run(self._session.append(request))
         self._bell.ring()
         if self._session.is_advance_due() and self._advancing is None:
             self._advancing = asyncio.create_task(self._advance())
-        return await self._publish(head, since) if publish else head
+        return head
 
     async def _publish(self, head: Head, since: int) -> Head:
         """Advance until the changeset of ``head`` is in the feed."""
@@ -138,6 +152,7 @@ class AsyncEventStore:
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         attempts: int = limits.TRANSACT_ATTEMPTS,
+        max_age: float = 0.0,
     ) -> Decision[S, F, R]: ...
 
     @overload
@@ -150,6 +165,7 @@ class AsyncEventStore:
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         attempts: int = limits.TRANSACT_ATTEMPTS,
+        max_age: float = 0.0,
     ) -> Decision[S, F, None]: ...
 
     async def transact(
@@ -161,21 +177,35 @@ class AsyncEventStore:
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         attempts: int = limits.TRANSACT_ATTEMPTS,
+        max_age: float = 0.0,
     ) -> Decision[S, F, Any]:
         """Load, decide, append, and decide anew after a conflict: see :meth:`headstream.EventStore.transact`.
 
         ``decide`` and ``evolve`` are plain functions, called on the event loop: await before it what they need.
         """
-        work = Transaction(self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts)
+        work = Transaction(
+            self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts, max_age=max_age
+        )
+        async with self._turns.setdefault(stream, Lock()):
+            while (decision := work.decision) is None:
+                if work.unread:
+                    work.fold(await self._recall(work.read()))
+                elif request := work.propose():
+                    try:
+                        work.accept(await self._append(request))
+                    except HeadstreamError as error:
+                        await self._run(work.retry(error))
+        return decision
+
+    async def load(self, stream: str, decider: Decider[S, F], *, max_age: float = 0.0) -> Loaded[S]:
+        """The state of a stream after its newest event, and the head that it ends with: see :meth:`headstream.EventStore.load`."""
+        work = Transaction(self._session, stream, decider, nothing_to_do, max_age=max_age)
         while (decision := work.decision) is None:
             if work.unread:
-                work.fold(await self._run(work.read()))
-            elif batch := work.propose():
-                try:
-                    work.accept(await self.append(stream, batch, expected=work.head, key=key))
-                except HeadstreamError as error:
-                    await self._run(work.retry(error))
-        return decision
+                work.fold(await self._recall(work.read()))
+            else:
+                work.propose()
+        return Loaded(decision.state, decision.head)
 
     def read(
         self,
@@ -245,7 +275,7 @@ class AsyncEventStore:
             advance=advance,
             follow=follow,
         )
-        return AsyncSubscription(follower, self._run, self._bell)
+        return AsyncSubscription(follower, self._recall, self._bell)
 
     async def checkpoints(self) -> AsyncIterator[Checkpoint]:
         """The checkpoints in the store, for ``async for``: see :meth:`headstream.EventStore.checkpoints`."""
@@ -285,6 +315,10 @@ class AsyncEventStore:
             for name in names:
                 yield name
 
+    def stats(self) -> Stats:
+        """What this client has asked of the storage since it was connected: see :meth:`headstream.EventStore.stats`."""
+        return self._session.stats()
+
     async def close(self) -> None:
         """Let go of files and connections. Idempotent."""
         self._closed = True
@@ -294,6 +328,9 @@ class AsyncEventStore:
 
     async def _run(self, gen: Gen[T]) -> T:
         return await self._runner.run(gen)
+
+    async def _recall(self, gen: Gen[T]) -> T:
+        return await self._runner.recall(gen)
 
     async def __aenter__(self) -> Self:
         return self
@@ -322,12 +359,12 @@ class _AsyncPages(AsyncIterator[E], Generic[E]):
             rest = self._rest or await self._begin()
             if rest.exhausted:
                 raise StopAsyncIteration
-            events, self._rest = await self._store._run(self._store._session.step(rest))  # noqa: SLF001 - one class in two parts
+            events, self._rest = await self._store._recall(self._store._session.step(rest))  # noqa: SLF001 - one class in two parts
             self._events = iter(self._taken(events))
 
     async def _begin(self) -> Cursor:
         if self._begun is None:
-            self._begun = self._rest = await self._store._run(self._start())  # noqa: SLF001 - one class in two parts
+            self._begun = self._rest = await self._store._recall(self._start())  # noqa: SLF001 - one class in two parts
         return self._begun
 
     def _taken(self, events: list[RecordedEvent]) -> list[E]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
 import msgspec
 
 from headstream import limits
-from headstream.backends import forks
+from headstream.advancing import Advancer
 from headstream.backends.base import Backend
 from headstream.bells import bell_of
-from headstream.deciding import Decider, Decision, Transaction
+from headstream.decider import Decider
+from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
 from headstream.drivers import sync
 from headstream.errors import HeadstreamError, NotPublished
 from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
@@ -28,7 +27,8 @@ from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
 from headstream.protocol.store import Description
 from headstream.readings import FeedReading, Reading
-from headstream.session import Session, check_number, check_prefix
+from headstream.session import Request, Session, check_number, check_prefix
+from headstream.stats import Stats
 from headstream.subscribing import Subscription
 from headstream.turns import Turns
 
@@ -38,19 +38,25 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-log: Final = logging.getLogger("headstream")
-
-
 class EventStore:
     """Streams of events in one place of storage. Made by :func:`headstream.connect`. Safe to use from several threads."""
 
-    def __init__(self, backend: Backend, description: Description, *, url: str, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        description: Description,
+        *,
+        url: str,
+        cache_bytes: int,
+        runner: sync.Direct | None = None,
+    ) -> None:
         self._backend = backend
+        self._runner = runner or sync.Direct(backend)
         self._description = description
-        self._session = Session(description.settings, cache_bytes, description.store_id)
+        self._session = Session(description.settings, cache_bytes, description.store_id, self._runner.meter)
         self._turns = Turns()
         self._bell = bell_of(description.store_id)
-        self._advancer = _Advancer(self)
+        self._advancer = Advancer(self._run, self._session)
         #: Where the store is; without credentials.
         self.url = url
 
@@ -90,16 +96,17 @@ class EventStore:
         if publish:
             self._session.check_feed()
             since = self._run(self._session.feed_version())
-        # Writers of one process take turns: racing each other would only cost refused commits.
-        self._turns.take(stream)
-        try:
-            head = self._run(self._session.append(request))
-        finally:
-            self._turns.give(stream)
+        with self._turns.of(stream):
+            head = self._append(request)
+        return self._publish(head, since) if publish else head
+
+    def _append(self, request: Request) -> Head:
+        """Append, in one's turn: writers of one process that raced each other would only cost refused commits."""
+        head = self._run(self._session.append(request))
         self._bell.ring()
         if self._session.is_advance_due():
             self._advancer.start()
-        return self._publish(head, since) if publish else head
+        return head
 
     def _publish(self, head: Head, since: int) -> Head:
         """Advance until the changeset of ``head`` is in the feed."""
@@ -125,6 +132,7 @@ class EventStore:
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         attempts: int = limits.TRANSACT_ATTEMPTS,
+        max_age: float = 0.0,
     ) -> Decision[S, F, R]: ...
 
     @overload
@@ -137,6 +145,7 @@ class EventStore:
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         attempts: int = limits.TRANSACT_ATTEMPTS,
+        max_age: float = 0.0,
     ) -> Decision[S, F, None]: ...
 
     def transact(
@@ -148,6 +157,7 @@ class EventStore:
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         attempts: int = limits.TRANSACT_ATTEMPTS,
+        max_age: float = 0.0,
     ) -> Decision[S, F, Any]:
         """Load a stream, decide, append what was decided; and decide anew, if others were faster.
 
@@ -156,9 +166,12 @@ class EventStore:
         appended folded onto the state. What it raises comes through, and nothing is appended. Without events nothing is written.
 
         ``key`` makes the append safe to repeat, so that an unknown outcome is settled here; see :meth:`append`. ``metadata`` is added to
-        each event's own. After ``attempts`` decisions that others overtook, the last conflict comes through.
+        each event's own. After ``attempts`` decisions that others overtook, the last conflict comes through. With ``max_age`` (seconds) the first decision may be
+        made on a head that this client saw so recently, without a request; if it is out of date, the append says so, and the next decision is made on a new one.
 
-        One small request and one commit, whatever the length of the stream, as far as a read takes one. The events that ``decide`` returns are decoded and folded before they
+        Threads of one process that append to the stream wait until this is done; and ``decide`` must not append itself.
+
+        One small request and one commit, whatever the length of the stream, if it fits in its head, or the decider keeps states. The events that ``decide`` returns are decoded and folded before they
         are appended: what could not be loaded is not written.
 
         Returns the :class:`~headstream.Decision`: ``result``, ``events``, ``state`` and ``head``.
@@ -166,16 +179,35 @@ class EventStore:
         Raises what ``decide`` and ``evolve`` raise, and :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`,
         :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
         """
-        work = Transaction(self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts)
+        work = Transaction(
+            self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts, max_age=max_age
+        )
+        with self._turns.of(stream, deciding=True):
+            while (decision := work.decision) is None:
+                if work.unread:
+                    work.fold(self._recall(work.read()))
+                elif request := work.propose():
+                    try:
+                        work.accept(self._append(request))
+                    except HeadstreamError as error:
+                        self._run(work.retry(error))
+        return decision
+
+    def load(self, stream: str, decider: Decider[S, F], *, max_age: float = 0.0) -> Loaded[S]:
+        """The state of a stream after its newest event, and the head that it ends with; the decider's first state if the stream does not exist.
+
+        One small request, if the stream fits in its head, or the decider keeps states and one is remembered here or kept in the head. With ``max_age`` (seconds) a
+        head that this client saw so recently is good enough, which may take no request at all: the state may then be that much out of date.
+
+        Raises what ``evolve`` raises, and :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
+        """
+        work = Transaction(self._session, stream, decider, nothing_to_do, max_age=max_age)
         while (decision := work.decision) is None:
             if work.unread:
-                work.fold(self._run(work.read()))
-            elif batch := work.propose():
-                try:
-                    work.accept(self.append(stream, batch, expected=work.head, key=key))
-                except HeadstreamError as error:
-                    self._run(work.retry(error))
-        return decision
+                work.fold(self._recall(work.read()))
+            else:
+                work.propose()
+        return Loaded(decision.state, decision.head)
 
     def read(
         self,
@@ -195,7 +227,7 @@ class EventStore:
         :class:`AccessDenied`, :class:`StoreNotFound`.
         """
         reading = self._session.reading(stream, after=after, before=before, limit=limit, backwards=backwards)
-        return Reading(self._run, self._session, reading)
+        return Reading(self._recall, self._session, reading)
 
     # --- the feed --------------------------------------------------------------------------------------------------
 
@@ -223,7 +255,7 @@ class EventStore:
         if limit is not None:
             check_number("limit", limit, 0)
         start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
-        return FeedReading(self._run, self._session, start, wanted, limit, advance=self.advance if advance else None)
+        return FeedReading(self._recall, self._session, start, wanted, limit, advance=self.advance if advance else None)
 
     def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what was appended and is not there yet; how many events that were.
@@ -276,7 +308,7 @@ class EventStore:
             advance=advance,
             follow=follow,
         )
-        return Subscription(follower, self._run, self._bell)
+        return Subscription(follower, self._recall, self._bell)
 
     def checkpoints(self) -> Iterator[Checkpoint]:
         """The checkpoints that subscriptions keep in the store, in the order of their names, lazily."""
@@ -320,10 +352,17 @@ class EventStore:
             names, after = self._run(self._session.list_streams(prefix, after))
             yield from names
 
+    def stats(self) -> Stats:
+        """What this client has asked of the storage since it was connected, as numbers; makes no request.
+
+        Take two and subtract to see what something costs: ``store.stats() - before``. Also after it was closed.
+        """
+        return self._session.stats()
+
     def close(self) -> None:
         """Let go of files and connections. Idempotent."""
         self._advancer.stop()
-        self._backend.close()
+        self._runner.close()
 
     def __enter__(self) -> Self:
         return self
@@ -337,47 +376,7 @@ class EventStore:
         return f"EventStore({self.url!r})"
 
     def _run(self, gen: Gen[T]) -> T:
-        return sync.run(gen, self._backend)
+        return self._runner.run(gen)
 
-
-class _Advancer:
-    """Advances the feed beside the appends, in a thread that lives for one advance."""
-
-    def __init__(self, store: EventStore) -> None:
-        self._store = store
-        self._running = Lock()
-        self._thread: Thread | None = None
-        self._stopped = False
-        forks.watch(self)
-
-    def start(self) -> None:
-        """Advance, unless that is going on already."""
-        if self._running.acquire(blocking=False):
-            thread = Thread(target=self._advance, name="headstream-advance", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # no more threads, or the interpreter ends: the append is done all the same
-                self._running.release()
-                log.warning("the feed was not advanced: %s", error)
-            else:
-                self._thread = thread
-
-    def stop(self) -> None:
-        """Wait for the step that is going on, and let no other follow."""
-        self._stopped = True
-        if self._thread is not None:
-            self._thread.join()
-
-    def after_fork(self) -> None:
-        """The thread is in the parent."""
-        self._running, self._thread = Lock(), None
-
-    def _advance(self) -> None:
-        session, progress = self._store._session, Progress()  # noqa: SLF001 - one class in two parts
-        try:
-            while not progress.done and not self._stopped:
-                progress = self._store._run(session.advance(progress))  # noqa: SLF001
-        except HeadstreamError as error:  # the events are safe in their streams: whoever reads the feed meets it again
-            log.warning("the feed was not advanced: %s", error)
-        finally:
-            self._running.release()
+    def _recall(self, gen: Gen[T]) -> T:
+        return self._runner.recall(gen)

@@ -2,7 +2,7 @@
 
 How the work is found and done:
 
-* The streams that have objects are found by walking the folders of segments and index pages: a list for a thousand objects, and none for the many
+* The streams that have objects are found by walking the folders of segments, index pages and snapshots: a list for a thousand objects, and none for the many
   streams that live in their heads alone. It also finds folders whose stream has no head. Storage that keeps folders as folders refuses such a
   list; there every head's stream is swept, and :attr:`Collected.headless` says that folders without a head were not looked for.
 * Each stream is swept by :mod:`headstream.protocol.gc` in a thread, several at once, each in bounded memory. Few wait in between.
@@ -55,6 +55,7 @@ class Garbage(msgspec.Struct, frozen=True):
     stream: str
     segments: Tally
     pages: Tally
+    snapshots: Tally
     left: int
     """Objects that are garbage and were left to the next collection: others kept writing, or the storage did not answer."""
 
@@ -90,13 +91,15 @@ class Collected(msgspec.Struct, frozen=True):
 
     dry_run: bool = False
     streams: int = 0
-    """That have segments or index pages, and were swept; where ``headless`` is false, all streams."""
+    """That have segments, index pages or snapshots, and were swept; where ``headless`` is false, all streams."""
     looked: int = 0
-    """Segments and index pages that were looked at."""
+    """Segments, index pages and snapshots that were looked at."""
     segments: Tally = Tally()
     """Removed: objects, and bytes as stored."""
     pages: Tally = Tally()
     """Index pages that were removed."""
+    snapshots: Tally = Tally()
+    """Snapshots that were removed."""
     probes: Tally = Tally()
     """Objects by which storage was tested that were removed."""
     fences: int = 0
@@ -119,7 +122,7 @@ class Collected(msgspec.Struct, frozen=True):
     @property
     def removed(self) -> Tally:
         """All that was removed."""
-        return self.segments + self.pages + self.probes
+        return self.segments + self.pages + self.snapshots + self.probes
 
 
 def collect(
@@ -131,7 +134,7 @@ def collect(
     on_found: Callable[[Found], None] | None = None,
     on_progress: Callable[[Collected], None] | None = None,
 ) -> Collected:
-    """Remove what no stream refers to, and no append in flight ever will: segments and index pages of appends that failed, and old probes.
+    """Remove what no stream refers to, and no append in flight ever will: segments and index pages of appends that failed, snapshots that were replaced, and old probes.
 
     First the feed is advanced, which settles intents. It is safe beside writers and other collections, and can be interrupted at any time.
 
@@ -208,8 +211,8 @@ class _Collection:
     # --- streams -----------------------------------------------------------------------------------------------------
 
     def _with_objects(self) -> Iterator[str]:
-        """The streams that have segments or index pages, in the order of their folders, as far as the storage lists them in order."""
-        folders = [self._folders(folder) for folder in (keys.SEGMENTS, keys.INDEX)]
+        """The streams that have segments, index pages or snapshots, in the order of their folders, as far as the storage lists them in order."""
+        folders = [self._folders(folder) for folder in gc.KINDS]
         try:
             for stream, _ in groupby(merge(*folders, key=lambda stream: f"{keys.escape(stream)}/")):
                 yield stream
@@ -269,8 +272,8 @@ class _Collection:
     def _report(self, swept: Swept, error: HeadstreamError | None) -> None:
         """What is worth a line."""
         total = self._sum
-        garbage = Garbage(swept.stream, swept.segments, swept.pages, swept.left)
-        worth = garbage != Garbage(swept.stream, Tally(), Tally(), 0)
+        garbage = Garbage(swept.stream, swept.segments, swept.pages, swept.snapshots, swept.left)
+        worth = garbage != Garbage(swept.stream, Tally(), Tally(), Tally(), 0)
         if worth or swept.unknown or error is not None:
             self._reported.add(swept.stream)
         if worth:
@@ -279,6 +282,7 @@ class _Collection:
             total,
             segments=total.segments + swept.segments,
             pages=total.pages + swept.pages,
+            snapshots=total.snapshots + swept.snapshots,
             fences=total.fences + swept.fences,
             left=total.left + swept.left,
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
+from uuid import UUID
 
 import msgspec
 
@@ -17,12 +18,15 @@ from headstream import limits
 from headstream.aio import AsyncEventStore
 from headstream.backends.base import AsyncBackend, Backend
 from headstream.backends.memory import MemoryBackend
+from headstream.backends.objects import MemoryObjects, Objects
+from headstream.backends.objects_folder import FolderObjects
 from headstream.client import EventStore
 from headstream.drivers import sync
 from headstream.drivers.aio import Awaited, Threaded
 from headstream.errors import InvalidInput, Unavailable
 from headstream.protocol.ops import FAULTS
 from headstream.protocol.store import open_store
+from headstream.session import check_number
 
 CLOUDS: Final = {"az", "s3", "gs"}
 _SQLITE_SUFFIXES: Final = {".db", ".sqlite", ".sqlite3"}
@@ -83,6 +87,8 @@ def connect(
     advance_every: int | None = None,
     grace_seconds: int | None = None,
     cache_bytes: int = limits.HEAD_CACHE,
+    object_cache_bytes: int | None = None,
+    object_cache: str | Path | None = None,
     **options: Any,
 ) -> EventStore:
     """Open the store at ``url``; create it if there is none, unless ``create`` is false.
@@ -97,6 +103,9 @@ def connect(
 
     ``tail_bytes``, ``fan_out``, ``feed``, ``advance_every`` and ``grace_seconds`` are settings of a new store (see :class:`headstream.Settings`); an existing store keeps
     its own, and asking for others is an error. ``cache_bytes`` bounds the heads that this client remembers.
+
+    ``object_cache_bytes`` bounds the segments, index pages and snapshots, which never change, that this client keeps: in memory, or in the folder ``object_cache``, which several
+    clients and processes may share. Without either there are none; in a folder there are a GiB if nothing else is said.
 
     Instead of a URL, a :class:`~headstream.backends.base.Backend` of your own can be given; the store closes it.
 
@@ -113,10 +122,13 @@ def connect(
     else:
         location, backend = _given_place(url, options, awaited=False), url
     try:
-        step = open_store(
-            backend.default_tail, _given(tail_bytes, fan_out, feed, advance_every, grace_seconds), create=create
-        )
-        return EventStore(backend, sync.run(step, backend), url=location.url, cache_bytes=cache_bytes)
+        runner = sync.Direct(backend)
+        wanted = _given(tail_bytes, fan_out, feed, advance_every, grace_seconds)
+        description = runner.run(open_store(backend.default_tail, wanted, create=create))
+        objects = _objects(object_cache, object_cache_bytes, description.store_id)
+        if objects is not None:
+            runner.keep(objects)
+        return EventStore(backend, description, url=location.url, cache_bytes=cache_bytes, runner=runner)
     except BaseException:
         backend.close()
         raise
@@ -132,6 +144,8 @@ def connect_async(
     advance_every: int | None = None,
     grace_seconds: int | None = None,
     cache_bytes: int = limits.HEAD_CACHE,
+    object_cache_bytes: int | None = None,
+    object_cache: str | Path | None = None,
     **options: Any,
 ) -> Connecting:
     """A store for asyncio, opened as :func:`connect` does.
@@ -150,6 +164,9 @@ def connect_async(
         runner = await opening()
         try:
             description = await runner.run(open_store(runner.default_tail, wanted, create=create))
+            objects = await asyncio.to_thread(_objects, object_cache, object_cache_bytes, description.store_id)
+            if objects is not None:
+                runner.keep(objects)
             return AsyncEventStore(runner, description, url=location.url, cache_bytes=cache_bytes)
         except BaseException:
             await runner.close()
@@ -187,6 +204,17 @@ async def _open_runner(location: Location, *, create: bool, options: dict[str, A
 
 async def _given_runner(backend: AsyncBackend) -> Awaited | Threaded:
     return Awaited(backend)
+
+
+def _objects(folder: str | Path | None, capacity: int | None, store: UUID) -> Objects | None:
+    """Where this client keeps copies of immutable objects, if anywhere."""
+    if capacity is not None:
+        check_number("object_cache_bytes", capacity, 0)
+    if folder is not None and not isinstance(folder, str | Path):
+        raise InvalidInput(f"object_cache is the path of a folder, not {type(folder).__name__}")
+    if folder is not None and capacity != 0:
+        return FolderObjects(folder, limits.OBJECT_CACHE if capacity is None else capacity, store)
+    return MemoryObjects(capacity) if capacity else None
 
 
 def blocking_backend(location: Location, *, create: bool, options: dict[str, Any]) -> Backend:

@@ -8,135 +8,51 @@ Rules, and what each leans on:
    returning a new state. One that returns the state that it was given may have changed it, so then all is folded anew.
 4. An append of unknown outcome is repeated as it is, with the same key and the same head: it is in the stream once, or it is dead and that
    shows as a conflict. Until one of the two is seen, every other error leaves the outcome unknown too.
-5. With a key, an earlier call may have appended in this one's place. So what is in the stream then is looked at, and it is what the result says.
+5. A kept state stands for the events that it is made of: it is taken if it is of this decider, name and version, and of a version that the load may see. One
+   that cannot be read is not used. One that is gone makes the head that names it doubtful: that is read again, once. The next one is written with the append that
+   makes it due, and only there.
+6. With a key, an earlier call may have appended in this one's place. So what is in the stream then is looked at, and it is what the result says.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from itertools import islice
-from typing import Any, Final, Generic, TypeVar, cast, overload
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from headstream import limits
-from headstream.errors import HeadstreamError, InvalidInput, OutcomeUnknown, Unavailable, WrongExpectedVersion
-from headstream.events import Registry
-from headstream.model import Event, Head, RecordedEvent, check_text, check_writable
-from headstream.protocol import codec
+from headstream.caches import KeptState
+from headstream.decider import Decider
+from headstream.errors import (
+    CorruptData,
+    HeadstreamError,
+    InvalidInput,
+    OutcomeUnknown,
+    Unavailable,
+    UnsupportedFormat,
+    WrongExpectedVersion,
+)
+from headstream.model import Head, RecordedEvent, check_text, check_writable
+from headstream.protocol import read
+from headstream.protocol.append import Proposal
 from headstream.protocol.ops import Gen, Pause
 from headstream.protocol.read import Cursor
-from headstream.session import Session, check_number
+from headstream.protocol.snapshot import Kept
+from headstream.session import Request, Session, check_age, check_number
 
 S = TypeVar("S")
 E = TypeVar("E")
 R = TypeVar("R")
 
+log: Final = logging.getLogger("headstream.deciding")
+
 _NOT_EVENTS: Final = (str, bytes, bytearray, memoryview, Mapping)
 _rows: Final = msgspec.msgpack.Decoder(list[tuple[str, Any, str | None, str | None]]).decode
-
-
-class Decider(Generic[S, E]):
-    """How the events of a stream become a state.
-
-    ``initial``: makes the state before the first event: a class or function without arguments, such as ``Order``, ``dict`` or ``lambda: 0``.
-    It is called for every load, so no two of them share a state.
-
-    ``evolve(state, event)``: the state after an event. It returns a new state and changes nothing. Without a registry an event is
-    an :class:`~headstream.Event`, with data as JSON has it; with one, an instance of a registered class.
-
-    ``events``: the :class:`~headstream.Registry` of the classes that events have.
-
-    ``name`` and ``version`` say which fold this is: count ``version`` up whenever ``initial`` or ``evolve`` change, so that a state that an older program kept
-    under this name is not taken for one of this program.
-
-    Raises :class:`~headstream.InvalidInput`.
-    """
-
-    @overload
-    def __init__(
-        self: Decider[S, Event],
-        initial: Callable[[], S],
-        evolve: Callable[[S, Event], S],
-        events: None = None,
-        *,
-        name: str | None = None,
-        version: int = 1,
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        initial: Callable[[], S],
-        evolve: Callable[[S, E], S],
-        events: Registry,
-        *,
-        name: str | None = None,
-        version: int = 1,
-    ) -> None: ...
-
-    def __init__(
-        self,
-        initial: Callable[[], S],
-        evolve: Callable[[S, Any], S],
-        events: Registry | None = None,
-        *,
-        name: str | None = None,
-        version: int = 1,
-    ) -> None:
-        if not callable(initial):
-            raise InvalidInput(
-                "initial is a function without arguments that makes the first state: a class, or lambda: 0"
-            )
-        if not callable(evolve):
-            raise InvalidInput("evolve is a function of a state and an event that returns the state after it")
-        if events is not None and not isinstance(events, Registry):
-            raise InvalidInput(f"events is a Registry, not {type(events).__name__}")
-        if name is not None:
-            check_text("a decider's name", name, limits.MAX_DECIDER_NAME)
-        check_number("a decider's version", version, 1)
-        self.initial = initial
-        self.evolve = evolve
-        self.events = events
-        self.name = name
-        self.version = version
-
-    def fold(self, events: Iterable[RecordedEvent]) -> S:
-        """The state after these events of a stream, from its first on.
-
-        Raises :class:`~headstream.InvalidInput` for an event that the registry cannot decode, and what ``evolve`` raises.
-        """
-        return self.fold_onto(self.initial(), events)
-
-    def fold_onto(self, state: S, events: Iterable[RecordedEvent]) -> S:
-        """The state after these events, which follow those that ``state`` is made of. Raises what :meth:`fold` raises."""
-        return reduce(self.evolve, self._decoded(events), state)
-
-    def _decoded(self, events: Iterable[RecordedEvent]) -> Iterable[E]:
-        if self.events is None:
-            return (cast("E", Event(event.type, event.data, event.metadata, event.id)) for event in events)
-        decoded = map(self.events.decode, events)
-        return decoded if self.events.unknown != "skip" else (event for event in decoded if event is not None)
-
-    def _encoded(self, events: Iterable[E], metadata: Mapping[str, Any]) -> list[Event]:
-        if self.events is not None:
-            encode = self.events.encode
-            return [encode(event, metadata) for event in events]
-        batch: list[Event] = []
-        for event in events:
-            if not isinstance(event, Event):
-                raise InvalidInput(f"decide returns events, not {type(event).__name__}: wrap it in Event(type, data)")
-            batch.append(msgspec.structs.replace(event, metadata={**metadata, **event.metadata}) if metadata else event)
-        return batch
-
-    def _is_event(self, value: object) -> bool:
-        return isinstance(value, Event) if self.events is None else type(value) in self.events
-
-    def __repr__(self) -> str:
-        named = "" if self.name is None else f"{self.name!r}, version={self.version}, "
-        return f"Decider({named}initial={_called(self.initial)}, evolve={_called(self.evolve)})"
 
 
 class Decision(msgspec.Struct, Generic[S, E, R], frozen=True):
@@ -152,6 +68,19 @@ class Decision(msgspec.Struct, Generic[S, E, R], frozen=True):
     """The head after them. Without events, that of the load."""
 
 
+class Loaded(msgspec.Struct, Generic[S], frozen=True):
+    """What came of :meth:`headstream.EventStore.load`."""
+
+    state: S
+    """The state after the newest event."""
+    head: Head
+    """Where the stream ends. Hand it to ``append(expected=…)``."""
+
+
+def nothing_to_do(_state: object) -> None:
+    """The decision of whoever only loads."""
+
+
 class Transaction(Generic[S, E]):
     """One load, decide, append, as often as it takes: says what is to be done next, and a shell does it.
 
@@ -160,9 +89,9 @@ class Transaction(Generic[S, E]):
         while (decision := work.decision) is None:
             if work.unread:
                 work.fold(run(work.read()))
-            elif batch := work.propose():
+            elif request := work.propose():
                 try:
-                    work.accept(append(stream, batch, expected=work.head, key=key))
+                    work.accept(run(session.append(request)))
                 except HeadstreamError as error:
                     run(work.retry(error))
     """
@@ -177,13 +106,14 @@ class Transaction(Generic[S, E]):
         decider: Decider[S, E],
         decide: Callable[[S], Any],
         *,
-        key: str | None,
-        metadata: Mapping[str, Any] | None,
-        attempts: int,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = 1,
+        max_age: float = 0.0,
     ) -> None:
         check_writable(stream)
         if not isinstance(decider, Decider):
-            raise InvalidInput(f"transact takes a Decider, not {type(decider).__name__}")
+            raise InvalidInput(f"the decider is a Decider, not {type(decider).__name__}")
         if not callable(decide):
             raise InvalidInput(f"decide is a function of the state, not {type(decide).__name__}")
         if key is not None:
@@ -191,6 +121,7 @@ class Transaction(Generic[S, E]):
         if metadata is not None and not isinstance(metadata, Mapping):
             raise InvalidInput(f"metadata is a mapping, not {type(metadata).__name__}")
         check_number("attempts", attempts, 1)
+        check_age(max_age)
         self._session = session
         self._stream = stream
         self._decider = decider
@@ -198,8 +129,10 @@ class Transaction(Generic[S, E]):
         self._key = key
         self._metadata = metadata or {}
         self._attempts = attempts
+        self._max_age = max_age
         self._conflicts = self._repeats = 0
         self._unknown: OutcomeUnknown | None = None
+        self._request: Request | None = None
         self._accepted: Head | None = None
         self._adopting = False
         self.decision: Decision[S, E, Any] | None = None
@@ -214,6 +147,10 @@ class Transaction(Generic[S, E]):
     def _start_over(self) -> None:
         self._state = self._decider.initial()
         self._version = 0
+        self._kept_at = 0
+        """The version of the last state that the stream keeps of this decider."""
+        self._size = 0
+        """Bytes of data of the events since the last kept state."""
 
     def _aim(self, end: int | None) -> None:
         """Read next what follows the state, up to version ``end`` if that is given, which the stream is known to have reached."""
@@ -241,14 +178,31 @@ class Transaction(Generic[S, E]):
 
     def _read(self) -> Gen[list[RecordedEvent]]:
         if self._cursor is None:
-            self._cursor = self._remembered() or (yield from self._reading()())
+            self._cursor = yield from self._begin()
         events: list[RecordedEvent] = []
         if not self._cursor.exhausted:
             events, self._cursor = yield from self._session.step(self._cursor)
         return events
 
+    def _begin(self) -> Gen[Cursor]:
+        """What is to be read."""
+        cursor = self._remembered() or (yield from self._reading()())
+        if self._accepted is not None and not self._adopting:
+            return cursor
+        restored = yield from self._restored(cursor)
+        if restored is None:
+            cursor = yield from self._reading()()
+            restored = yield from self._restored(cursor)
+        if restored is None:
+            self._unusable("it is gone")
+            return cursor
+        return restored
+
     def _remembered(self) -> Cursor | None:
         """A read without a request for the head, if the append has just seen one that is new enough."""
+        if self._end is None and self._conflicts == 0:
+            known = self._session.recent(self._stream, self._max_age)
+            return None if known is None else Cursor(known, self._version + 1, known.state.version)
         known = self._session.cache.get(self._stream) if self._end is not None else None
         if known is None or self._end is None or known.state.version < self._end:
             return None
@@ -263,6 +217,7 @@ class Transaction(Generic[S, E]):
         assert self._cursor is not None, "nothing was read"
         if self._accepted is None or self._adopting:
             self._state = self._decider.fold_onto(self._state, page)
+            self._size += _size_of(page)
         if self._accepted is not None:
             self._found += [event for event in page if event.version > self.head.version]
         if not self._cursor.exhausted:
@@ -274,23 +229,109 @@ class Transaction(Generic[S, E]):
         self._version = self._cursor.known.state.version
         self.head = self._session.head_of(self._cursor.known)
 
+    # --- kept states -------------------------------------------------------------------------------------------------
+
+    def _restored(self, cursor: Cursor) -> Gen[Cursor | None]:
+        """The rest of a read, after the newest state that was kept of what it would read; ``None`` if that is gone."""
+        decider, snapshots = self._decider, self._decider.snapshots
+        self._kept_at = 0
+        if snapshots is None or decider.name is None:
+            return cursor
+        state, name, version = cursor.known.state, decider.name, decider.version
+        last = cursor.last if self._accepted is None else min(cursor.last, self.head.version)
+        self._kept_at = max(
+            [entry.at for entry in state.snapshots if (entry.name, entry.version) == (name, version)], default=0
+        )
+        found = self._session.states.get(self._stream, name, version)
+        if (found is None or found.at > last or found.at < self._kept_at) and self._version < self._kept_at <= last:
+            try:
+                found = yield from self._kept(cursor)
+            except (CorruptData, UnsupportedFormat) as error:
+                self._unusable(str(error))
+                return cursor
+            if found is None:
+                return None
+        if found is None or not self._version < found.at <= last:
+            return cursor
+        try:
+            self._state = snapshots.decode(found.state)
+        except Exception as error:  # noqa: BLE001 - whatever a decoder raises
+            self._unusable(
+                f"{type(error).__name__} when it was decoded: count the decider's version up when its states change"
+            )
+            return cursor
+        self._version, self._size = found.at, found.size if found.at > self._kept_at else 0
+        return Cursor(cursor.known, found.at + 1, cursor.last)
+
+    def _kept(self, cursor: Cursor) -> Gen[KeptState | None]:
+        """The state that the head names, if it is there. Raises what a read raises."""
+        assert self._decider.name is not None
+        found = yield from read.kept_state(cursor.known, self._decider.name, self._decider.version)
+        return None if found is None else KeptState(*found, 0)
+
+    def _unusable(self, why: str) -> None:
+        """The events say what it was: they are folded again, and the next append keeps a state anew."""
+        self._kept_at = 0
+        log.warning("the kept state of decider %r for stream %r is not used: %s", self._decider.name, self._stream, why)
+
+    def _keeping(self, request: Request) -> Request:
+        """The append, with the state after it if that is to be kept. Raises :class:`InvalidInput` for one that cannot be."""
+        decider, snapshots = self._decider, self._decider.snapshots
+        version = self._version + len(self._recorded)
+        if snapshots is None or decider.name is None:
+            return request
+        if not snapshots.is_due(version - self._kept_at, self._size + _size_of(self._recorded)):
+            return request
+        state = snapshots.encode(self._after)
+        if len(state) > limits.MAX_SNAPSHOT:
+            log.warning(
+                "the state of decider %r for stream %r is not kept: it has %d bytes, and at most %d are",
+                decider.name,
+                self._stream,
+                len(state),
+                limits.MAX_SNAPSHOT,
+            )
+            return request
+        kept = Kept(decider.name, decider.version, state)
+        return msgspec.structs.replace(request, proposal=msgspec.structs.replace(request.proposal, kept=kept))
+
+    def _remember(self, state: S, version: int) -> None:
+        """Keep a state in this client."""
+        decider, snapshots = self._decider, self._decider.snapshots
+        if snapshots is None or decider.name is None or version == 0:
+            return
+        kept = None if self._request is None or self._accepted is not None else self._request.proposal.kept
+        states = self._session.states
+        if states.holds(self._stream, decider.name, decider.version, version):
+            return
+        size = 0 if kept is not None else self._size + (0 if self._adopting else _size_of(self._recorded))
+        try:
+            encoded = snapshots.encode(state) if kept is None else kept.state
+        except InvalidInput as error:  # the events are appended: it is an error when a state is to be kept with them
+            log.warning("a state of decider %r for stream %r is not remembered: %s", decider.name, self._stream, error)
+        else:
+            states.put(self._stream, decider.name, decider.version, KeptState(version, encoded, size))
+
     # --- decide ----------------------------------------------------------------------------------------------------
 
-    def propose(self) -> list[Event]:
-        """The events to append. None, when nothing is to be done: then that is the decision.
+    def propose(self) -> Request | None:
+        """The append to make. ``None``, when nothing is to be done: then that is the decision.
 
         Raises what ``decide`` and ``evolve`` raise, and :class:`InvalidInput` for what is no event, or could not be decoded again.
         """
         if self._unknown is None:
             decider = self._decider
             self._result, decided = _parted(decider, self._decide(self._state))
-            self._proposed = decider._encoded(decided, self._metadata)  # noqa: SLF001 - one class in two parts
-            self._recorded = _recorded(self._stream, self._version, self._proposed)
-            self._events = tuple(decider._decoded(self._recorded))  # noqa: SLF001 - the same
+            events = decider.encoded(decided, self._metadata)
+            self._request = self._session.request(self._stream, events, self.head, self._key) if events else None
+            self._recorded = [] if self._request is None else _recorded(self._request.proposal, self._version)
+            self._events = tuple(decider.decoded(self._recorded))
             self._after = reduce(decider.evolve, self._events, self._state)
-            if not self._proposed:
+            if self._request is None:
                 self._finish(self._events, self._after, self.head)
-        return self._proposed
+            else:
+                self._request = self._keeping(self._request)
+        return self._request
 
     # --- append ----------------------------------------------------------------------------------------------------
 
@@ -335,7 +376,7 @@ class Transaction(Generic[S, E]):
     def _compare(self, head: Head) -> None:
         """Finish with what is in the stream, which may be from another call with the same key."""
         if self._adopting:
-            found = tuple(self._decider._decoded(self._found))  # noqa: SLF001 - one class in two parts
+            found = tuple(self._decider.decoded(self._found))
             self._finish(found, self._state, head)
         elif list(map(_content, self._found)) == list(map(_content, self._recorded)):
             self._finish(self._events, self._after, head)
@@ -344,12 +385,13 @@ class Transaction(Generic[S, E]):
             self._load_again(head.version)
 
     def _finish(self, events: tuple[E, ...], state: S, head: Head) -> None:
+        self._remember(state, head.version)
         self.decision = Decision(self._result, events, state, head)
 
 
 def _parted(decider: Decider[S, E], returned: Any) -> tuple[Any, list[E]]:
     """The result and the events of what ``decide`` returned."""
-    is_event = decider._is_event  # noqa: SLF001 - one class in two parts
+    is_event = decider.is_event
     result = None
     if type(returned) is tuple and len(returned) == 2 and not is_event(returned[1]):
         result, returned = returned
@@ -375,13 +417,16 @@ def _is_several(value: object) -> bool:
     )
 
 
-def _recorded(stream: str, follows: int, events: list[Event]) -> list[RecordedEvent]:
+def _recorded(proposal: Proposal, follows: int) -> list[RecordedEvent]:
     """The events as they will be read, but for the id and the time of their changeset, which only their append knows."""
-    rows = _rows(codec.encode_events(events))
     return [
-        RecordedEvent(stream, version, name, data, metadata, event_id, bytes(16), 0)
-        for version, (name, data, metadata, event_id) in enumerate(rows, follows + 1)
+        RecordedEvent(proposal.stream, version, name, data, metadata, event_id, bytes(16), 0)
+        for version, (name, data, metadata, event_id) in enumerate(_rows(proposal.rows), follows + 1)
     ]
+
+
+def _size_of(events: list[RecordedEvent]) -> int:
+    return sum([len(event.payload) for event in events if event.payload is not None])
 
 
 def _content(event: RecordedEvent) -> tuple[object, ...]:
@@ -391,7 +436,3 @@ def _content(event: RecordedEvent) -> tuple[object, ...]:
 def _pause(bounds: tuple[float, float], count: int) -> float:
     first, longest = bounds
     return min(first * 2.0 ** min(count - 1, 30), longest)
-
-
-def _called(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", repr(function))

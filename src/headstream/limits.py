@@ -86,8 +86,20 @@ LIST_PAGE: Final = 1000
 """Keys in one page of a list: what S3 and GCS return at most."""
 HEAD_CACHE: Final = 8 * MIB
 """Default size of a client's cache of heads."""
+OBJECT_CACHE: Final = 1024 * MIB
+"""Default size of a client's cache of immutable objects in a folder, on disk."""
 THREADS: Final = 16
 """Threads in which an ``AsyncEventStore`` runs a backend that blocks."""
+
+# --- snapshots ---------------------------------------------------------------------------------------------------
+MAX_SNAPSHOT: Final = MAX_CHANGESET
+"""One state, encoded. A larger one is not kept."""
+SNAPSHOT_INLINE: Final = 4 * KIB
+"""Of all states that travel in one head: with every append. What is more goes into an object of its own."""
+MAX_SNAPSHOTS: Final = 8
+"""Deciders that may keep a state of one stream; the oldest state gives way."""
+SNAPSHOT_EVERY: Final = 100
+"""Events after which a decider keeps its next state, if it does not say."""
 
 # --- deciders ----------------------------------------------------------------------------------------------------
 MAX_DECIDER_NAME: Final = 256

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Generic, Self, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 import msgspec
 
 from headstream import limits
 from headstream.errors import CorruptData, InvalidInput
+
+R = TypeVar("R")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _from_json: Final = msgspec.json.Decoder().decode
@@ -63,6 +64,27 @@ class Event(msgspec.Struct, frozen=True):
             raise InvalidInput(f"an event's metadata is a mapping, not {type(self.metadata).__name__}")
 
 
+class _Lazy(Generic[R]):
+    """An attribute that is made when it is first looked at, and remembered: as ``functools.cached_property``, which takes a lock before Python 3.12."""
+
+    def __init__(self, make: Callable[[Any], R]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, event: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, event: object, owner: type) -> R: ...
+
+    def __get__(self, event: object | None, owner: type) -> Self | R:
+        if event is None:
+            return self
+        made = event.__dict__[self._name] = self._make(event)
+        return made
+
+
 class RecordedEvent(msgspec.Struct, frozen=True, eq=False, dict=True):
     """An event as it was recorded. ``data`` and ``metadata`` are decoded when they are first looked at."""
 
@@ -82,12 +104,13 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, dict=True):
     micros: int
     """When it was appended, by the writer's clock: microseconds since 1970-01-01 UTC; see :attr:`recorded_at`."""
 
-    @cached_property
+    @_Lazy
     def data(self) -> Any:
         """What was appended: JSON as dictionaries, lists, strings, numbers, booleans and ``None``; bytes as bytes."""
-        return self._decoded(self.payload) if isinstance(self.payload, str) else self.payload
+        payload = self.payload
+        return self._decoded(payload) if isinstance(payload, str) else payload
 
-    @cached_property
+    @_Lazy
     def metadata(self) -> dict[str, Any]:
         """The metadata that was appended; an empty dictionary when there was none."""
         return {} if self.metadata_json is None else self._decoded(self.metadata_json)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count, islice
-from threading import Lock
-from typing import cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 import msgspec
 
 from headstream import limits
-from headstream.backends import forks
-from headstream.errors import InvalidInput
+from headstream.backends.metering import Meter
+from headstream.caches import Cache, HeadCache, StateCache
+from headstream.errors import InvalidInput, WrongExpectedVersion
 from headstream.model import (
     NO_STREAM,
     Event,
@@ -35,49 +35,9 @@ from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known, nothing
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
+from headstream.stats import Stats
 
-
-class HeadCache:
-    """The heads that a client saw last, by stream, within a number of bytes. Safe to use from several threads."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._size = 0
-        self._lock = Lock()
-        self._heads: OrderedDict[str, tuple[Known, int]] = OrderedDict()
-        forks.watch(self)
-
-    def after_fork(self) -> None:
-        """Another thread of the parent may have held the lock, in the middle of a change."""
-        self._lock = Lock()
-        self._size = 0
-        self._heads = OrderedDict()
-
-    def get(self, stream: str) -> Known | None:
-        """The head of ``stream`` as it was seen last, if it is remembered."""
-        with self._lock:
-            entry = self._heads.get(stream)
-            if entry is None:
-                return None
-            self._heads.move_to_end(stream)
-            return entry[0]
-
-    def put(self, known: Known) -> None:
-        """Remember a head, unless a newer one of the stream is."""
-        stream = known.state.stream
-        size = known.state.size
-        with self._lock:
-            entry = self._heads.get(stream)
-            if entry is not None:
-                if entry[0].state.age > known.state.age:
-                    return
-                self._size -= entry[1]
-            self._heads[stream] = (known, size)
-            self._heads.move_to_end(stream)
-            self._size += size
-            while self._size > self._capacity:
-                _, (_, dropped) = self._heads.popitem(last=False)
-                self._size -= dropped
+log: Final = logging.getLogger("headstream.feed")
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -90,12 +50,26 @@ class Request(msgspec.Struct, frozen=True):
 class Session:
     """One client's view of one store: what it is, and the heads it remembers. It does no I/O."""
 
-    def __init__(self, settings: Settings, cache_bytes: int, store_id: UUID | None = None) -> None:
+    def __init__(
+        self, settings: Settings, cache_bytes: int, store_id: UUID | None = None, meter: Meter | None = None
+    ) -> None:
         check_number("cache_bytes", cache_bytes, 0)
         self.settings = settings
         self.store_id = store_id
-        self.cache = HeadCache(cache_bytes)
+        remembered: Cache[Any] = Cache(cache_bytes)
+        self.cache = HeadCache(remembered)
+        self.states = StateCache(remembered)
+        self._meter = meter or Meter()
         self._appends = count(1)
+
+    def stats(self) -> Stats:
+        """What was counted so far."""
+        return self._meter.stats(
+            head_hits=self.cache.hits,
+            head_misses=self.cache.misses,
+            state_hits=self.states.hits,
+            state_misses=self.states.misses,
+        )
 
     # --- append ----------------------------------------------------------------------------------------------------
 
@@ -116,8 +90,13 @@ class Session:
             known = held if known is None or known.state.age < held.state.age else known
         elif known is None and proposal.expected == 0:
             known = nothing(proposal.stream)
-        appended = yield from append.append(self.settings, proposal, known, self._remember)
-        self.cache.put(appended.known)
+        try:
+            appended = yield from append.append(self.settings, proposal, known, self._remember)
+        except WrongExpectedVersion:
+            self._meter.conflict()
+            raise
+        if appended.known is not known:  # else it was not read or written just now, and is as old as it was
+            self.cache.put(appended.known)
         if appended.version == appended.known.state.version:
             return self.head_of(appended.known)
         return Head(proposal.stream, appended.version, "", appended.changeset_id)
@@ -128,6 +107,10 @@ class Session:
             return None
         return head._known if isinstance(head._known, Known) else None  # noqa: SLF001
 
+    def recent(self, stream: str, max_age: float) -> Known | None:
+        """The head of a stream, if it was seen in the last ``max_age`` seconds."""
+        return self.cache.recent(stream, max_age)
+
     def is_advance_due(self) -> bool:
         """Whether this client should advance the feed, after an append."""
         every = self.settings.advance_every
@@ -137,7 +120,10 @@ class Session:
 
     def advance(self, progress: Progress) -> Gen[Progress]:
         """The next step of an advance."""
+        lost = progress.lost
         progress = yield from feed.step(self.settings, progress, self.cache.get)
+        if progress.lost > lost:
+            log.info("another client advanced the feed first: looking again (lost in a row: %d)", progress.lost)
         if progress.plan is not None:
             self._remember(progress.plan.feed)
         return progress
@@ -251,6 +237,12 @@ def _version(stream: str, expected: Expectation) -> int | Expected:
         return 0 if expected is NO_STREAM else expected
     check_number("the expected version", expected, 0)
     return expected
+
+
+def check_age(max_age: object) -> None:
+    """Seconds, or :class:`InvalidInput`."""
+    if isinstance(max_age, bool) or not isinstance(max_age, int | float) or not max_age >= 0:
+        raise InvalidInput(f"max_age is a number of seconds, 0 or more, not {max_age!r}")
 
 
 def check_number(what: str, value: object, least: int) -> None:

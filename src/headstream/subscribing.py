@@ -21,7 +21,7 @@ from headstream.session import check_number
 
 T = TypeVar("T")
 
-log: Final = logging.getLogger("headstream")
+log: Final = logging.getLogger("headstream.subscriptions")
 
 
 class Runs(Protocol):

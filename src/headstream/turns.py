@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock, get_ident
 
 from headstream.backends import forks
+from headstream.errors import InvalidInput
 
 
 class Turns:
@@ -13,12 +16,33 @@ class Turns:
     def __init__(self) -> None:
         self._guard = Lock()
         self._turns: dict[str, tuple[Lock, int]] = {}
+        self._deciding: set[int] = set()
         forks.watch(self)
 
     def after_fork(self) -> None:
         """Whoever had a turn is in the parent."""
         self._guard = Lock()
         self._turns = {}
+        self._deciding = set()
+
+    @contextmanager
+    def of(self, stream: str, *, deciding: bool = False) -> Iterator[None]:
+        """Be the only thread that has the turn. ``deciding`` says that code of the application runs meanwhile: what it appended in this thread could wait for
+        this very turn, or for one whose owner waits for it. So that is :class:`InvalidInput`.
+        """
+        thread = get_ident()
+        if thread in self._deciding:
+            raise InvalidInput(
+                "decide appends to a stream: it may be called again, so it returns events instead", stream=stream
+            )
+        self.take(stream)
+        if deciding:
+            self._deciding.add(thread)
+        try:
+            yield
+        finally:
+            self._deciding.discard(thread)
+            self.give(stream)
 
     def take(self, stream: str) -> None:
         """Wait until no other thread has the turn."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +137,15 @@ def test_a_store_without_a_feed_says_so(cli: Commands, tmp_path: Path) -> None:
 
 def test_rare_events_are_shown_when_they_are_found(cli: Commands, busy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """They do not wait for others, which may be far behind them."""
-    following, calls = FeedReading.__next__, iter(range(100))
+    following, calls = FeedReading.__iter__, iter(range(100))
 
-    def fail(self: FeedReading) -> Any:
-        if next(calls) == 2:
-            raise Unavailable("no answer")
-        return following(self)
+    def fail(self: FeedReading) -> Iterator[Any]:
+        for event in following(self):
+            if next(calls) == 2:
+                raise Unavailable("no answer")
+            yield event
 
-    monkeypatch.setattr(FeedReading, "__next__", fail)
+    monkeypatch.setattr(FeedReading, "__iter__", fail)
     shown = cli("feed", busy, "--types", "A", "--json", code=5)
     assert len(shown.stdout.splitlines()) == 2
 

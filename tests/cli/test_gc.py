@@ -39,7 +39,7 @@ def put(url: str, key: str) -> None:
 
 def table(text: str) -> dict[str, tuple[int, str]]:
     """Objects and bytes by kind."""
-    rows = [line.rsplit(maxsplit=3) for line in text.splitlines()[1:5]]
+    rows = [line.rsplit(maxsplit=3) for line in text.splitlines()[1:6]]
     return {name: (int(objects), f"{number} {unit}") for name, objects, number, unit in rows}
 
 
@@ -51,12 +51,13 @@ def test_a_table_of_what_was_removed(cli: Commands, messy: str) -> None:
     assert [(name, objects) for name, (objects, _) in found.items()] == [
         ("segments", 4),
         ("index pages", 2),
+        ("snapshots", 0),
         ("probes", 1),
         ("total", 7),
     ]
     assert found["probes"] == (1, "5 B")
-    assert "of 2 streams looked at, 3 fences" in lines[5]
-    assert len(lines) == 6
+    assert "of 2 streams looked at, 3 fences" in lines[6]
+    assert len(lines) == 7
     again = cli("gc", messy).stdout
     assert table(again)["total"] == (0, "0 B")
     assert "fence" not in again
@@ -107,8 +108,8 @@ def test_unknown_names(cli: Commands, messy: str) -> None:
     for number in range(25):
         put(messy, f"segments/mine-{number:02}")
     lines = cli("gc", messy).stdout.splitlines()
-    assert lines[6] == "25 objects that headstream does not make, left as they are:"
-    assert lines[7:-1] == [f"  segments/mine-{number:02}" for number in range(20)]
+    assert lines[7] == "25 objects that headstream does not make, left as they are:"
+    assert lines[8:-1] == [f"  segments/mine-{number:02}" for number in range(20)]
     assert lines[-1] == "  and 5 more: --json lists them all"
     assert len([one for one in cli.json("gc", messy) if one["found"] == "unknown"]) == 25
 

@@ -40,6 +40,8 @@ FAULTS: list[tuple[Fault, Kind, Mend | None, bool]] = [
     (fault.damaged_intent("s", "k", DAMAGE), Kind.DAMAGED, Mend.INTENT, True),
     (fault.damaged_intent("s", "k", NEWER), Kind.NEWER, None, True),
     (fault.left_over("s", "k", 3), Kind.CONTRADICTION, Mend.SETTLE, True),
+    (fault.lost_snapshot("s", "k", "p", Kind.MISSING), Kind.MISSING, None, True),
+    (fault.lost_snapshot("s", "k", "p", Kind.NEWER), Kind.NEWER, None, True),
     (fault.damaged_checkpoint("k", DAMAGE), Kind.DAMAGED, None, True),
     (fault.damaged_checkpoint("k", NEWER), Kind.NEWER, None, True),
     (fault.ahead("k", "name", 9, 3), Kind.CONTRADICTION, None, True),

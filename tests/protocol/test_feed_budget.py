@@ -379,3 +379,24 @@ def test_a_backlog_costs_what_it_is_long(monkeypatch):
         return sum(isinstance(op, (Get, GetMany, List, Commit, Delete)) for op in world.requests)
 
     assert requests(800) < 2.2 * requests(400)
+
+
+def test_what_is_looked_at_first_may_not_be_the_oldest(monkeypatch):
+    """Of two intents of a stream the later one may follow the earlier version, if it is dead; with room for nothing it is found alone."""
+    monkeypatch.setattr(limits, "READ_WINDOW_OBJECTS", 1)
+    monkeypatch.setattr(limits, "FEED_AHEAD", 0)
+    world = World(Settings(tail_bytes=0, fan_out=20, feed=True))
+    world.append("s", 1)
+    before = world.append("s", 2).known
+    world.advance()
+    world.append("s", 3)
+    world.append("s", 4)
+    world.advance()
+    alive = world.append("s", 5)
+    dead = world.announce("s", known=before)
+    assert alive.known.state.version == 5
+    batch = publish(world, survey(world))
+    assert (batch.published, batch.settled, len(batch.plan.rest)) == (0, 1, 1)
+    assert not dead.land()
+    assert batches(world) == [1]
+    assert world.versions("s") == [1, 2, 3, 4, 5]

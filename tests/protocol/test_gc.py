@@ -79,7 +79,7 @@ def sweep(world: World, stream: str = "s", *, dry: bool = False, now: int | None
 
 def removed(steps: list[Swept]) -> int:
     """How many objects the steps removed."""
-    return sum(step.segments.objects + step.pages.objects for step in steps)
+    return sum(step.segments.objects + step.pages.objects + step.snapshots.objects for step in steps)
 
 
 def objects(world: World, stream: str = "s") -> set[str]:
@@ -153,7 +153,7 @@ def test_a_store_without_garbage(world):
     steps = sweep(world)
     assert [(step.segments, step.pages, step.fences, step.left, step.unknown) for step in steps] == [
         (Tally(), Tally(), 0, 0, ())
-    ] * 2
+    ] * 3
     assert sum(step.looked for step in steps) == len(objects(world)) > 9
     assert everything(world) == before
 
@@ -171,7 +171,7 @@ def test_garbage_is_removed_and_nothing_else(world):
     assert steps[0].segments == Tally(20, sum(bytes_of[keys.SEGMENTS]))
     assert steps[1].pages == Tally(len(bytes_of[keys.INDEX]), sum(bytes_of[keys.INDEX]))
     assert (steps[0].pages, steps[1].segments) == (Tally(), Tally())
-    assert [step.fences for step in steps] == [1, 1]
+    assert [step.fences for step in steps] == [1, 1, 0]
     assert objects(world) == kept == live(world)
     assert data(world) == events == list(range(10))
 
@@ -390,7 +390,7 @@ def test_a_dry_run_writes_nothing(world):
     dry = sweep(world, dry=True)
     assert writes(world) == []
     assert everything(world) == before
-    assert [step.fences for step in dry] == [0, 0]
+    assert [step.fences for step in dry] == [0, 0, 0]
     real = sweep(world)
     assert [(step.segments, step.pages) for step in dry] == [(step.segments, step.pages) for step in real]
     assert removed(real) > 3
@@ -414,7 +414,7 @@ def test_names_that_nobody_makes_among_segments(world, name):
     key = f"segments/s/{name}"
     world.put(Put(key, JUNK, ALWAYS))
     world.wait(LATER)
-    assert [step.unknown for step in sweep(world)] == [(key,), ()]
+    assert [step.unknown for step in sweep(world)] == [(key,), (), ()]
     assert objects(world) == {key}
 
 
@@ -424,7 +424,7 @@ def test_names_that_nobody_makes_among_pages(world, name):
     key = f"index/s/{name}"
     world.put(Put(key, JUNK, ALWAYS))
     world.wait(LATER)
-    assert [step.unknown for step in sweep(world)] == [(), (key,)]
+    assert [step.unknown for step in sweep(world)] == [(), (key,), ()]
     assert objects(world) == {key}
 
 
@@ -627,8 +627,12 @@ def test_tallies_add_up():
 
 def test_steps_add_up():
     """Numbers are summed, and the later one says where it goes on."""
-    one = Swept("s", Tally(1, 10), Tally(2, 20), looked=3, left=4, fences=1, unknown=("a",), rest=Place("b"))
-    other = Swept("s", Tally(1, 1), Tally(1, 1), looked=1, left=1, fences=1, unknown=("c",), rest=Place("d"))
+    one = Swept(
+        "s", Tally(1, 10), Tally(2, 20), Tally(3, 30), looked=3, left=4, fences=1, unknown=("a",), rest=Place("b")
+    )
+    other = Swept(
+        "s", Tally(1, 1), Tally(1, 1), Tally(1, 1), looked=1, left=1, fences=1, unknown=("c",), rest=Place("d")
+    )
     assert one + other == Swept(
-        "s", Tally(2, 11), Tally(3, 21), looked=4, left=5, fences=2, unknown=("a", "c"), rest=Place("d")
+        "s", Tally(2, 11), Tally(3, 21), Tally(4, 31), looked=4, left=5, fences=2, unknown=("a", "c"), rest=Place("d")
     )

@@ -404,6 +404,15 @@ def test_a_damaged_tail():
     assert story.raised(CorruptData).key == "heads/s"
 
 
+def test_a_tail_that_begins_elsewhere():
+    """Its changesets follow each other up to the newest, and the first of them does not follow the segments."""
+    stream = Stream().times(3)
+    state = stream.known.state
+    known = Known(msgspec.structs.replace(state, tail=state.tail[1:]), "e")
+    story = Script(read.step(Cursor(known, 1, 3)))
+    assert "does not begin where its segments end" in str(story.raised(CorruptData))
+
+
 # --- one changeset -----------------------------------------------------------------------------------------------
 
 MIXED = Settings(tail_bytes=120, fan_out=2, feed=False)

@@ -18,6 +18,7 @@ from headstream.protocol.lineage import read as read_segment
 from headstream.protocol.ops import ABSENT, ALWAYS, Matches, Stamped
 from headstream.protocol.read import load_head
 from headstream.protocol.rebuild import Base, Rebuilt, Wreck
+from headstream.protocol.snapshot import Kept
 from headstream.protocol.verify import START, Link, Part, begin, step
 from support.feeds import feed_stream
 from support.script import MICROS, ident
@@ -119,6 +120,25 @@ def test_a_byte_that_is_wrong(settings: Settings, count: int):
             check(shelf, stream)
             assert made.state.fields.digest == stream.known.state.fields.digest
     assert whole > min(len(body) // 4, 80), "all but the changesets of the tail, and lengths"
+
+
+@each_layout
+@pytest.mark.parametrize("size", [10, 5000], ids=["inline", "object"])
+def test_a_head_that_had_snapshots(settings: Settings, size: int):
+    """Wherever a byte is wrong, the stream is what it was, or less of it. The states are given up: they can be folded again."""
+    stream = Stream(settings).grow().grow(1, 1, kept=Kept("d", 1, bytes(size))).grow()
+    body = stream.objects["heads/s"]
+    whole = 0
+    for at in range(len(body)):
+        shelf = Shelf(stream.objects)
+        shelf.put("heads/s", body[:at] + bytes([body[at] ^ 8]) + body[at + 1 :])
+        made = rebuilt(shelf, settings)
+        if made is not None and made.whole:
+            whole += 1
+            check(shelf, stream)
+            assert made.state.fields.digest == stream.known.state.fields.digest
+            assert made.state.snapshots == []
+    assert whole > min(len(body) // 4, 80)
 
 
 @each_layout

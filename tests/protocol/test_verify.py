@@ -14,9 +14,10 @@ from headstream.model import Settings
 from headstream.protocol import codec, head, keys, verify
 from headstream.protocol.census import Census
 from headstream.protocol.fault import Fault, Kind, Mend
-from headstream.protocol.head import Fields, Sealed, State
+from headstream.protocol.head import Fields, Sealed, State, nothing
 from headstream.protocol.ops import MISSING, About, Found, NotApplied, Unknown
 from headstream.protocol.segment import Ref, SegmentFields, encode_page, encode_segment
+from headstream.protocol.snapshot import Kept
 from headstream.protocol.verify import Opened, Part, Tally, Walk
 from support.feeds import feed_stream
 from support.script import Script, ident, run
@@ -376,6 +377,78 @@ def test_metadata_is_that_of_the_content():
         for faults in (heads, segment.returned().faults):
             assert [fault.grave for fault in faults] == ([] if grave is None else [grave])
             assert all(problem in fault.problem and fault.kind is Kind.METADATA for fault in faults)
+
+
+# --- snapshots -----------------------------------------------------------------------------------------------------
+
+
+def keeping(large: bytes = b"x" * 5000) -> Stream:
+    """A stream with a snapshot in its head, and two that are objects."""
+    stream = Stream(TAIL).grow(kept=Kept("a", 1, b"small"))
+    return stream.grow(kept=Kept("b", 1, large)).grow(kept=Kept("b", 2, large))
+
+
+def lost(stream: Stream) -> list[Fault]:
+    """What is said of its snapshots."""
+    found: list[Fault] = run(verify.check_snapshots(stream.known), stream.objects)
+    return found
+
+
+def test_snapshots_as_they_were_written_are_clean():
+    """Those in the head take no request; of the others, only what the head names is looked at, one at a time."""
+    stream = keeping()
+    first, second = stream.keys_of("snapshots/")
+    story = Script(verify.check_snapshots(stream.known))
+    assert story.serve(stream.objects) == [[first], [second]]
+    assert story.returned() == []
+    stream.grow(kept=Kept("b", 1, b"small now"))
+    story = Script(verify.check_snapshots(stream.known))
+    assert story.serve(stream.objects) == [[second]]
+    assert Script(verify.check_snapshots(nothing("s"))).returned() == []
+
+
+def test_each_damage_to_a_snapshot_is_named():
+    """By its key; nothing but time is lost, and nothing has to be mended."""
+    clean = keeping()
+    first, second = clean.keys_of("snapshots/")
+    body = clean.objects[first]
+    newer = bytes([body[0], 2]) + body[2:]
+    for changed, kind in (
+        (None, Kind.MISSING),
+        (b"", Kind.DAMAGED),
+        (body[:-1], Kind.DAMAGED),
+        (body[:40] + bytes([body[40] ^ 1]) + body[41:], Kind.DAMAGED),
+        (clean.objects[second], Kind.DAMAGED),
+        (newer, Kind.NEWER),
+    ):
+        stream = keeping()
+        if changed is None:
+            del stream.objects[first]
+        else:
+            stream.objects[first] = changed
+        (fault,) = lost(stream)
+        assert (fault.key, fault.kind, fault.stream, fault.mend) == (first, kind, "s", None)
+        assert fault.grave
+        assert fault.lost == "nothing but time: its decider folds the events again"
+        assert faults_of(stream) == [], "the stream itself is whole"
+
+
+def test_snapshots_that_are_swapped():
+    """Each is named."""
+    stream = keeping()
+    first, second = stream.keys_of("snapshots/")
+    stream.objects |= {first: stream.objects[second], second: stream.objects[first]}
+    assert [fault.key for fault in lost(stream)] == [first, second]
+
+
+@pytest.mark.parametrize("fault", [NotApplied("throttled"), Unknown("time-out")])
+def test_a_snapshot_that_cannot_be_had(fault: Exception):
+    """The check is given up."""
+    stream = keeping()
+    story = Script(verify.check_snapshots(stream.known))
+    key = stream.keys_of("snapshots/")[0]
+    story.get_many([key], fault)
+    assert story.raised(Unavailable).details == {"key": key}
 
 
 # --- storage that does not answer ----------------------------------------------------------------------------------

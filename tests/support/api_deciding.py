@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headstream import Decider, Event, EventStore, InvalidInput, Registry
+from headstream import Decider, Event, EventStore, InvalidInput, Registry, Snapshots, limits
 from support.api_checks import fresh, one, two
 
 DEPOSITS = 10
@@ -44,6 +44,30 @@ def evolve(account: Account, event: Deposited | Withdrawn) -> Account:
 
 
 ACCOUNTS: Decider[Account, Deposited | Withdrawn] = Decider(Account, evolve, Registry(Deposited, Withdrawn))
+
+
+KEEPING: Decider[Account, Deposited | Withdrawn] = Decider(
+    Account,
+    evolve,
+    Registry(Deposited, Withdrawn),
+    name="accounts",
+    snapshots=Snapshots(Account, every=3),
+)
+"""The same, whose states are kept."""
+
+
+def noted(state: list[str], event: Event) -> list[str]:
+    """All data of a stream, in order."""
+    return [*state, event.data]
+
+
+def noting(name: str, *, version: int = 1, every: int = 1) -> Decider[list[str], Event]:
+    """A decider whose states grow with the stream."""
+    return Decider(list[str], noted, name=name, version=version, snapshots=Snapshots(list[str], every=every))
+
+
+LARGE = "x" * (limits.SNAPSHOT_INLINE + 1)
+"""A state that holds this is an object of its own."""
 
 
 def deposit(_account: Account) -> Deposited:
@@ -180,3 +204,149 @@ def check_racing_decisions(store: EventStore, other: EventStore) -> None:
     with ThreadPoolExecutor(4) as pool:
         taken = sum(pool.map(work, (store, other, store, other)))
     assert taken + store.transact(stream, ACCOUNTS, withdraw).result == 4 * DEPOSITS
+
+
+# --- loading and kept states -----------------------------------------------------------------------------------------
+
+
+@one
+def check_a_load(store: EventStore) -> None:
+    """The state and the head; where there is no stream, the first state and version 0. Nothing is written."""
+    stream = fresh()
+    for decider in (ACCOUNTS, KEEPING):
+        nothing = store.load(stream, decider)
+        assert (nothing.state, nothing.head.version, store.head(stream)) == (Account(), 0, None)
+    store.append(stream, Event("Deposited", {"cents": 3}), expected=nothing.head)
+    for decider in (ACCOUNTS, KEEPING):
+        loaded = store.load(stream, decider)
+        assert (loaded.state, loaded.head) == (Account(3, 1), store.head(stream))
+
+
+@one
+def check_a_load_where_none_can_be(store: EventStore) -> None:
+    """Of a stream of headstream's own, by what is no decider, of an age that is none."""
+    calls: tuple[tuple[str, Any, dict[str, Any]], ...] = (
+        ("$feed", ACCOUNTS, {}),
+        ("", ACCOUNTS, {}),
+        ("s", evolve, {}),
+        ("s", ACCOUNTS, {"max_age": -1}),
+        ("s", ACCOUNTS, {"max_age": float("nan")}),
+        ("s", ACCOUNTS, {"max_age": True}),
+    )
+    for stream, decider, options in calls:
+        with pytest.raises(InvalidInput):
+            store.load(stream, decider, **options)
+
+
+@two
+def check_kept_states(store: EventStore, other: EventStore) -> None:
+    """Whoever loads, sees what all events make, after each of them: those who kept states, those who did not, in either client."""
+    stream = fresh()
+    for number in range(1, 12):
+        client = (store, other)[number % 2]
+        if number % 5:
+            assert client.transact(stream, KEEPING, deposit).state == Account(number, number)
+        else:
+            client.append(stream, Event("Deposited", {"cents": 1}))
+        for loader in (store, other):
+            for decider in (ACCOUNTS, KEEPING):
+                assert loader.load(stream, decider).state == Account(number, number)
+
+
+@two
+def check_large_states(store: EventStore, other: EventStore) -> None:
+    """They are objects of their own, and replace each other; they become small again, if their decider makes them so."""
+    stream = fresh()
+    notes = noting("notes")
+    expected: list[str] = []
+    for number in range(4):
+        expected.append(f"{number}{LARGE}")
+        store.transact(stream, notes, lambda _: Event("Noted", expected[-1]))
+        assert other.load(stream, notes).state == expected
+    other.transact(stream, noting("notes", version=2), lambda state: Event("Noted", str(len(state))))
+    assert store.load(stream, notes).state == store.load(stream, noting("notes", version=2)).state == [*expected, "4"]
+
+
+@two
+def check_versions_of_a_decider(store: EventStore, other: EventStore) -> None:
+    """A changed fold does not see the states of the one before; both may be at work on one stream."""
+
+    def backwards(state: list[str], event: Event) -> list[str]:
+        return [event.data, *state]
+
+    stream = fresh()
+    old = noting("notes")
+    new = Decider(list[str], backwards, name="notes", version=2, snapshots=Snapshots(list[str], every=1))
+    store.transact(stream, old, lambda _: [Event("Noted", "a"), Event("Noted", "b")])
+    assert store.load(stream, new).state == other.load(stream, new).state == ["b", "a"]
+    store.transact(stream, new, lambda _: Event("Noted", "c"))
+    for client in (store, other):
+        assert client.load(stream, new).state == ["c", "b", "a"]
+        assert client.load(stream, old).state == ["a", "b", "c"]
+
+
+@two
+def check_several_deciders_on_one_stream(store: EventStore, other: EventStore) -> None:
+    """Each has its own state, also when there are more than a head keeps."""
+    stream = fresh()
+    deciders = [noting(f"d{number}", every=1 + number % 2) for number in range(limits.MAX_SNAPSHOTS + 2)]
+    expected: list[str] = []
+    for number, decider in enumerate(deciders):
+        expected.append(str(number) if number % 3 else LARGE)
+        decision = store.transact(stream, decider, lambda _: Event("Noted", expected[-1]))
+        assert decision.state == expected
+    for client in (store, other):
+        for decider in deciders:
+            assert client.load(stream, decider).state == expected
+
+
+@two
+def check_a_conflict_while_a_state_is_due(store: EventStore, other: EventStore) -> None:
+    """No state of the attempt that was refused is seen by anybody."""
+    stream = fresh()
+    notes = noting("notes")
+    left = ["by another"]
+
+    def late(state: list[str]) -> Event:
+        if left:
+            other.append(stream, Event("Noted", left.pop()))
+        return Event("Noted", f"after {len(state)} {LARGE}")
+
+    assert store.transact(stream, notes, late).state == ["by another", f"after 1 {LARGE}"]
+    for client in (store, other):
+        assert client.load(stream, notes).state == ["by another", f"after 1 {LARGE}"]
+
+
+@two
+def check_an_allowed_age(store: EventStore, other: EventStore) -> None:
+    """A load may then be behind; a decision is made anew, if it was; a load without is not."""
+    for decider in (ACCOUNTS, KEEPING):
+        stream = fresh()
+        store.transact(stream, decider, deposit)
+        other.append(stream, Event("Deposited", {"cents": 100}))
+        assert store.load(stream, decider, max_age=3600).state == Account(1, 1)
+        seen: list[Account] = []
+
+        def noticed(account: Account, seen: list[Account] = seen) -> Deposited:
+            seen.append(account)
+            return Deposited(1)
+
+        assert store.transact(stream, decider, noticed, max_age=3600).state == Account(102, 3)
+        assert seen == [Account(1, 1), Account(101, 2)]
+        other.append(stream, Event("Deposited", {"cents": 100}))
+        assert store.load(stream, decider).state == Account(202, 4)
+        assert other.load(stream, decider, max_age=3600).state == Account(202, 4)
+
+
+@one
+def check_a_state_that_cannot_be_kept(store: EventStore) -> None:
+    """The append that would have to keep it is refused, before anything is written."""
+    lists = Decider(
+        tuple[str, ...], lambda state, event: (*state, event.data), name="l", snapshots=Snapshots(list, every=2)
+    )
+    stream = fresh()
+    store.transact(stream, lists, lambda _: Event("Noted", "a"))
+    with pytest.raises(InvalidInput, match="tuple comes back as another value"):
+        store.transact(stream, lists, lambda _: Event("Noted", "b"))
+    assert shape(store, stream) == [("Noted", "a")]
+    assert store.load(stream, lists).state == ("a",)

@@ -19,6 +19,7 @@ from headstream import (
     Event,
     FeedEvent,
     Head,
+    Loaded,
     RecordedEvent,
     Settings,
 )
@@ -95,6 +96,10 @@ class AwaitedStore:
     ) -> Decision[S, E, Any]:
         """Awaited; ``decide`` is called where the loop runs, so it can wait for stores of other loops only."""
         return self._loop.wait(self._store.transact(stream, decider, decide, **options))
+
+    def load(self, stream: str, decider: Decider[S, E], **options: Any) -> Loaded[S]:
+        """Awaited."""
+        return self._loop.wait(self._store.load(stream, decider, **options))
 
     def read(self, stream: str, **options: Any) -> AwaitedReading:
         """To be iterated."""

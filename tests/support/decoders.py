@@ -13,10 +13,11 @@ import zstandard
 
 from headstream import limits
 from headstream.model import Settings
-from headstream.protocol import checkpoint, codec, head, intent, keys, store
+from headstream.protocol import checkpoint, codec, head, intent, keys, snapshot, store
 from headstream.protocol.codec import FORMAT, NO_DIGEST
 from headstream.protocol.intent import Intent
 from headstream.protocol.segment import (
+    LEVEL,
     PageFields,
     Ref,
     SegmentFields,
@@ -25,6 +26,7 @@ from headstream.protocol.segment import (
     encode_page,
     encode_segment,
 )
+from headstream.protocol.snapshot import Kept
 from support.feeds import feed_stream
 from support.script import MICROS, ident
 from support.streams import TAIL, Stream
@@ -33,7 +35,7 @@ KEY: Final = "the/key"
 SMALL: Final = Settings(tail_bytes=600, fan_out=3, feed=False)
 
 pack: Final = msgspec.msgpack.Encoder().encode
-_compress: Final = zstandard.ZstdCompressor(level=3, write_checksum=True).compress
+_compress: Final = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress
 _segment: Final = msgspec.msgpack.Decoder(SegmentFields)
 _page: Final = msgspec.msgpack.Decoder(PageFields)
 
@@ -71,6 +73,11 @@ HOSTILE = [
     b"\x81\xa1a\xc0",
     b"\x82\xa7settled\x90\xa7settled\x91\xc4\x10" + bytes(16),
     b"\x81\xa7pending\x80",
+    b"\x81\xa9snapshots\x90",
+    b"\x81\xa9snapshots\x91\x96\xa1d\x01\x01\x01\xc4\x01s\xc0",
+    b"\x81\xa9snapshots\x92" + b"\x96\xa1d\x01\x01\x01\xc4\x01s\xc0" * 2,
+    b"\x81\xa9snapshots\x91\x96\xa1d\x01\x01\x01\xc0\xc0",
+    b"\x81\xa9snapshots\x91\x96\xa1d\x01\x01\x02\xc4\x01s\xc0",
     b"\x81\xa7settled\x91\x80",
     b"\x81\x80\xc0",
     b"\x81\x91\x80\xc0",
@@ -245,6 +252,19 @@ def _checkpoint_target() -> Target:
     return Target("checkpoint", read, pack(fields), _sealed("checkpoint"), key)
 
 
+def _snapshot_target() -> Target:
+    fields, state = snapshot.Fields("é/1", 9, ident(7), 6, "orders", 2), b"a state" * 9
+    key = keys.snapshot(fields.stream, fields.at, fields.id)
+
+    def read(body: bytes) -> bytes:
+        return codec.seal("snapshot", *snapshot.decode(body, key, "é/1"))
+
+    def wrap(inner: bytes) -> bytes:
+        return codec.seal("snapshot", packed_already(inner), state)
+
+    return Target("snapshot", read, pack(fields), wrap, key)
+
+
 def _store_target() -> Target:
     settings = Settings(tail_bytes=65536)
     body = msgspec.json.encode(store.Description(FORMAT, UUID(int=1), "2026-11-24T15:27:36+00:00", settings))
@@ -278,6 +298,7 @@ def _key_targets() -> list[Target]:
 def _all() -> list[Target]:
     stream = Stream(TAIL).grow(5, 1).grow(3, key="pay-17").grow(60)
     feed = feed_stream(3, TAIL)
+    keeping = Stream(TAIL).grow(kept=Kept("d", 1, b"[1]")).grow(5, kept=Kept("é", 2, bytes(5000)))
     fenced = Stream(TAIL)
     fenced.known = head.Known(head.fenced(fenced.known.state), "e")
     return [
@@ -285,6 +306,7 @@ def _all() -> list[Target]:
         _head("head with an index", Stream(SMALL).times(40)),
         _head("head of nothing, fenced", fenced),
         _head("head of the feed", feed_stream(9, SMALL)),
+        _head("head with snapshots", keeping),
         *_segments(stream),
         *_segments(feed),
         Target("changeset", lambda raw: _frame_again(codec.decode_frame(raw, KEY)), stream.frames[0][4:], framed),
@@ -294,6 +316,7 @@ def _all() -> list[Target]:
         _page_target(),
         _intent_target(),
         _checkpoint_target(),
+        _snapshot_target(),
         _store_target(),
         *_key_targets(),
     ]

@@ -17,7 +17,7 @@ from headstream.protocol.read import load_head
 from headstream.protocol.segment import decode_page
 from support.script import Script
 
-FOLDERS: Final = (keys.SEGMENTS, keys.INDEX)
+FOLDERS: Final = (keys.SEGMENTS, keys.INDEX, keys.SNAPSHOTS)
 LONG: Final = 3 * 3600
 """Seconds."""
 
@@ -56,7 +56,7 @@ def contents(store: EventStore) -> dict[str, list[Any]]:
 
 
 def objects(store: EventStore, streams: tuple[str, ...]) -> set[str]:
-    """The keys of all segments and index pages of these streams and of the feed."""
+    """The keys of all segments, index pages and snapshots of these streams and of the feed."""
     return {
         key
         for stream in (*streams, keys.FEED)
@@ -69,7 +69,9 @@ def live(store: EventStore) -> set[str]:
     """The keys of all that heads lead to."""
     found: set[str] = set()
     for stream in (*store.streams(), *store.streams("$")):
-        run = spans(store._run(load_head(stream, None)).state.fields)
+        state = store._run(load_head(stream, None)).state
+        found.update([key for entry in state.snapshots if (key := entry.key(stream)) is not None])
+        run = spans(state.fields)
         while run:
             span = run.pop()
             found.add(key := span.key(stream))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headstream import Event, EventStore, HeadstreamError, connect
+from headstream import Decider, Event, EventStore, HeadstreamError, Snapshots, connect
 from headstream.backends.base import Backend
 from headstream.backends.memory import MemoryBackend
 from headstream.protocol import codec, head
@@ -17,8 +17,18 @@ from headstream.protocol.ops import ALWAYS, Found, Get, Put
 from headstream.protocol.read import load_head
 from headstream.protocol.store import decode
 
-FOLDERS: Final = ("heads/", "segments/", "index/", "inbox/", "checkpoints/", "store.json")
+FOLDERS: Final = ("heads/", "segments/", "index/", "snapshots/", "inbox/", "checkpoints/", "store.json")
 STREAMS: Final = ("a/1", "b", "c")
+
+
+def _keeping(size: int) -> Decider[str, Event]:
+    """A decider whose states have so many bytes."""
+    states: Snapshots[str] = Snapshots(str, every=1)
+    return Decider(str, lambda state, event: f"{len(state)} {event.type}".ljust(size), name="kept", snapshots=states)
+
+
+DECIDERS: Final = {"a/1": _keeping(5000), "b": _keeping(5001), "c": _keeping(50)}
+"""One that keeps a state of each stream, once: the last one in the head."""
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -59,14 +69,18 @@ class Lab:
 
     @classmethod
     def filled(cls, layout: Layout, backend: Backend | None = None) -> Lab:
-        """A store with some streams, a stream that does not exist and was fenced, and a checkpoint."""
+        """A store with some streams and a state of each, a stream that does not exist and was fenced, and a checkpoint."""
         lab = cls(connect(backend if backend is not None else MemoryBackend(), **layout.settings()))
         for number in range(layout.rounds):
             for at, stream in enumerate(STREAMS):
                 event = Event(
                     "E", {"number": number, "text": "x" * 20 * at}, {"by": "me"} if at else {}, f"id-{number}"
                 )
-                lab.store.append(stream, [event] * (1 + number % 3), key=f"{number}" if layout.keyed else None)
+                events, key = [event] * (1 + number % 3), f"{number}" if layout.keyed else None
+                if number == layout.rounds // 2:
+                    lab.store.transact(stream, DECIDERS[stream], lambda _, events=events: events, key=key)
+                else:
+                    lab.store.append(stream, events, key=key)
             if layout.feed and (layout.advanced == "all" or (layout.advanced == "partly" and number % 4 == 2)):
                 lab.store.advance()
         fenced = head.fenced(head.nothing("never").state)

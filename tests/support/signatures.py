@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any, Final
 
 import msgspec
+
+from headstream.model import _Lazy
 
 WIDTH: Final = 100
 """Longer signatures have a parameter a line."""
@@ -58,8 +59,9 @@ def methods(cls: type) -> dict[str, Callable[..., Any]]:
 def attributes(cls: type) -> set[str]:
     """The public fields and properties of a class, and what its constructor sets by the name of a parameter."""
     fields = {field.name for field in msgspec.structs.fields(cls)} if issubclass(cls, msgspec.Struct) else set()
-    properties = {name for name, member in vars(cls).items() if isinstance(member, (property, cached_property))}
-    constructed = {"url"} if "url" in inspect.signature(cls).parameters else set()
+    properties = {name for name, member in vars(cls).items() if isinstance(member, (property, _Lazy))}
+    made = getattr(vars(cls).get("__init__"), "__code__", None)
+    constructed = set(inspect.signature(cls).parameters).intersection(made.co_names if made is not None else ())
     if issubclass(cls, BaseException):
         constructed = set(inspect.signature(cls).parameters) - {"message", "details"}
     return {name for name in fields | properties | constructed if not name.startswith("_")}

@@ -7,6 +7,7 @@ from headstream.protocol import codec, head, keys
 from headstream.protocol.codec import Chain
 from headstream.protocol.head import Change, Known, nothing
 from headstream.protocol.ops import Found, Put
+from headstream.protocol.snapshot import Kept
 from support.script import MICROS, ident
 
 TAIL = Settings(tail_bytes=64 * 1024, fan_out=4, feed=False)
@@ -29,7 +30,7 @@ class Stream:
         self.puts: tuple[Put, ...] = ()
         """The prelude of the newest changeset."""
 
-    def grow(self, *sizes: int, key: str | None = None, number: int | None = None) -> Stream:
+    def grow(self, *sizes: int, key: str | None = None, number: int | None = None, kept: Kept | None = None) -> Stream:
         """Append one changeset with an event of each size, one of one byte if there is none; its id is ``ident(number)``."""
         number = len(self.frames) + 1 if number is None else number
         events = [Event("E", b"x" * size) for size in sizes or (1,)]
@@ -42,7 +43,7 @@ class Stream:
             key=key,
             rows=codec.encode_events(events),
         )
-        grown, self.puts = head.follow(state, Change(ident(number), frame, len(events)), self.settings)
+        grown, self.puts = head.follow(state, Change(ident(number), frame, len(events), kept=kept), self.settings)
         self._write(Known(grown, f"e{len(self.frames) + 1}"))
         self.frames.append(frame)
         self.ends.append(grown.version)

@@ -38,6 +38,7 @@ from headstream.protocol.ops import (
     Stamp,
     Stamped,
 )
+from headstream.protocol.snapshot import Kept
 from support.script import MICROS, Script
 
 T = TypeVar("T")
@@ -145,20 +146,25 @@ class World:
     # --- writing ---------------------------------------------------------------------------------------------------
 
     def appending(
-        self, stream: str, *data: object, expected: int | Expected = ANY, known: Known | None = None
+        self,
+        stream: str,
+        *data: object,
+        expected: int | Expected = ANY,
+        known: Known | None = None,
+        kept: Kept | None = None,
     ) -> Script[Appended]:
         """An append of an event for each of ``data``, one with nothing if there is none; stopped before its first request."""
         events = [Event("E", one) for one in data or (None,)]
-        proposal = Proposal(stream, codec.encode_events(events), len(events), expected)
+        proposal = Proposal(stream, codec.encode_events(events), len(events), expected, kept=kept)
         return self.start(append.append(self.settings, proposal, known))
 
-    def append(self, stream: str, *data: object) -> Appended:
+    def append(self, stream: str, *data: object, kept: Kept | None = None) -> Appended:
         """An append that is made."""
-        return self.play(self.appending(stream, *data)).returned()
+        return self.play(self.appending(stream, *data, kept=kept)).returned()
 
-    def announce(self, stream: str, *data: object, known: Known | None = None) -> Announced:
+    def announce(self, stream: str, *data: object, known: Known | None = None, kept: Kept | None = None) -> Announced:
         """An append that has got as far as its prelude."""
-        return Announced(self, self.play(self.appending(stream, *data, known=known), until=Commit))
+        return Announced(self, self.play(self.appending(stream, *data, known=known, kept=kept), until=Commit))
 
     # --- the feed --------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ FEED = "headstream.protocol.feed"
 VERDICTS = "headstream.protocol.verdicts"
 READ = "headstream.protocol.read"
 GC = "headstream.protocol.gc"
+SNAPSHOT = "headstream.protocol.snapshot"
+DECIDING = "headstream.deciding"
 CHECKPOINT = "headstream.protocol.checkpoint"
 
 MUTANTS = (
@@ -34,6 +36,7 @@ MUTANTS = (
         APPEND,
         "    frame = yield from changeset_after(known, still_open.follows)\n",
         "    frame = (tail_chain(known) or (yield from newest_segment(known)))[-1]\n",
+        2000,
     ),
     Mutant(
         "resend an attempt with its id",
@@ -229,6 +232,47 @@ MUTANTS = (
         "        self._times[stream] = max(frame.micros, self._times.get(stream, 0))\n",
         "        self._times[stream] = frame.micros\n",
         2000,
+    ),
+    # --- snapshots
+    Mutant(
+        "say that a kept state is of the version before its events",
+        HEAD,
+        "follows=old.version, at=version\n",
+        "follows=old.version, at=old.version or 1\n",
+    ),
+    Mutant(
+        "take a state that another version of the decider kept",
+        READ,
+        "        if (entry.name, entry.version) != (name, version):\n",
+        "        if entry.name != name:\n",
+    ),
+    Mutant(
+        "fold events onto a kept state that it has already",
+        DECIDING,
+        "        return Cursor(cursor.known, found.at + 1, cursor.last)\n",
+        "        return Cursor(cursor.known, found.at, cursor.last)\n",
+    ),
+    Mutant(
+        "name a snapshot before it is durable",
+        APPEND,
+        "        answer = yield from Commit(prelude, head.put(grown, known.etag))\n",
+        "        late = [put for put in prelude if put.key.startswith(keys.SNAPSHOTS)]\n"
+        "        answer = yield from Commit(tuple([put for put in prelude if put not in late]), head.put(grown, known.etag))\n"
+        "        if late:\n"
+        "            yield from Commit((), late[0])\n",
+    ),
+    Mutant(
+        "collect a snapshot that the head names",
+        GC,
+        "    referenced = {key for entry in known.state.snapshots if (key := entry.key(stream)) is not None}\n",
+        "    referenced = set[str]()\n",
+        4000,
+    ),
+    Mutant(
+        "forget the snapshots of other deciders",
+        SNAPSHOT,
+        "    others = [entry for entry in before if (entry.name, entry.version) != (kept.name, kept.version)]\n",
+        "    others = [entry for entry in before if entry.name == kept.name]\n",
     ),
     # --- garbage
     Mutant(

@@ -52,11 +52,11 @@ def main() -> None:
     asked = json.load(sys.stdin)
     sys.meta_path.insert(0, Finder(asked["module"], asked["old"], asked["new"]))
     from headstream.testing.simulator import simulate
-    from headstream.testing.simulator.explore import CASES, Broken, explore
+    from headstream.testing.simulator.explore import CASES, HUNTS, Broken, explore
 
     if asked["case"]:
         try:
-            explore(next(case for case in CASES if case.name == asked["case"]))
+            explore(next(case for case in (*CASES, *HUNTS) if case.name == asked["case"]))
         except Broken as broken:
             print(1, str(broken).splitlines()[0])
         else:

@@ -23,6 +23,7 @@ from headstream.cli.gc import gc
 from headstream.cli.head import head
 from headstream.cli.init import init
 from headstream.cli.read import read
+from headstream.cli.spending import Spending
 from headstream.cli.streams import streams
 from headstream.cli.verify import verify
 from headstream.errors import HeadstreamError
@@ -33,6 +34,7 @@ EXAMPLES = (
     ("", """headstream append shop.db order-1 OrderPlaced '{"sku": "mug"}'"""),
     ("Read it", "headstream read shop.db order-1"),
     ("See what happens in all streams, as it happens", "headstream feed shop.db --follow"),
+    ("See which requests a command makes", "headstream --stats read shop.db order-1"),
 )
 
 
@@ -44,7 +46,14 @@ class Program(click.RichGroup):
     """A group of commands that ends with an exit code and one line, never with a traceback, for whatever can be expected."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command, and make an exit code of what it raises."""
+        """Run a command, make an exit code of what it raises, and tell what it did if that was asked for."""
+        try:
+            return self._invoke(ctx)
+        finally:
+            if ctx.params.get("stats"):
+                ctx.ensure_object(Spending).show()
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -95,7 +104,13 @@ HELP = {
 @click.version_option(
     headstream.__version__, "-V", "--version", message="%(prog)s %(version)s", help="Show the version and exit."
 )
-def program() -> None:
+@click.option(
+    "--stats",
+    is_flag=True,
+    help="After the command, show on stderr what it asked of the storage: requests by kind, bytes, retries. With the command's --json it is one "
+    "JSON object.",
+)
+def program(*, stats: bool) -> None:
     """An event store that lives in a bucket, a folder or one file.
 
     Credentials and endpoints of the clouds come from the environment: AZURE_STORAGE_ACCOUNT_NAME, AWS_ACCESS_KEY_ID,

@@ -10,6 +10,7 @@ import rich_click as click
 from rich.padding import Padding
 from rich.text import Text
 
+from headstream.cli.spending import watched
 from headstream.client import EventStore
 from headstream.connecting import connect, locate
 from headstream.errors import InvalidInput
@@ -18,7 +19,7 @@ from headstream.protocol.keys import FEED
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_RESERVED: Final = {"url", "create", "cache_bytes", *Settings.__struct_fields__}
+_RESERVED: Final = {"url", "create", "cache_bytes", "object_cache_bytes", "object_cache", *Settings.__struct_fields__}
 """Parameters of ``connect`` that are no options of a storage client."""
 
 Example = tuple[str, str]
@@ -110,7 +111,7 @@ VERSION: Final = click.IntRange(min=0)
 
 def open_store(url: str, options: Sequence[tuple[str, Any]]) -> EventStore:
     """The store at ``url``, which must exist: a mistyped URL shall not make a new one."""
-    return connect(url, create=False, **dict(options))
+    return watched(connect(url, create=False, **dict(options)))
 
 
 def feed_end(store: EventStore) -> int:

@@ -115,6 +115,7 @@ def _show(total: Collected, unknown: Sequence[str]) -> None:
         for name, tally in (
             ("segments", total.segments),
             ("index pages", total.pages),
+            ("snapshots", total.snapshots),
             ("probes", total.probes),
             ("total", total.removed),
         )

@@ -10,6 +10,7 @@ import rich_click as click
 from headstream.backends.provision import create_container
 from headstream.cli.common import Command, check_lasting, json_option, options_option, url_argument
 from headstream.cli.output import Terminal, count, size, write_json
+from headstream.cli.spending import watched
 from headstream.client import EventStore
 from headstream.connecting import connect, locate
 from headstream.errors import StoreNotFound
@@ -93,7 +94,7 @@ def init(
     except StoreNotFound:
         container = create_container(url, **dict(options))
         store, created = connect(url, create=True, **keywords), True
-    with store:
+    with watched(store):
         if as_json:
             write_json([_facts(store, created=created, container=container)])
         else:

@@ -20,6 +20,7 @@ from headstream.cli import story
 from headstream.cli.drawing import Drawing
 from headstream.cli.output import Terminal, count, size, versions
 from headstream.cli.rows import FeedRows, Rows
+from headstream.cli.spending import watched
 from headstream.client import EventStore
 from headstream.connecting import connect
 from headstream.model import Head, RecordedEvent
@@ -78,7 +79,7 @@ class Narrator:
         self._goodbye(time.perf_counter() - begun)
 
     def _connect(self) -> EventStore:
-        return connect(self._place.url, **self._place.keywords)
+        return watched(connect(self._place.url, **self._place.keywords))
 
     # --- the chapters --------------------------------------------------------------------------------------------
 

@@ -10,9 +10,12 @@ from typing import Any, Final, TypeVar
 
 from headstream import limits
 from headstream.backends.base import AsyncBackend, Backend
+from headstream.backends.caching import AsyncCached
+from headstream.backends.metering import AsyncMetered, Meter
+from headstream.backends.objects import Objects
 from headstream.drivers import sync
 from headstream.drivers.ids import stamp
-from headstream.errors import HeadstreamError, InvalidInput
+from headstream.errors import CorruptData, HeadstreamError, InvalidInput
 from headstream.protocol.ops import FAULTS, Commit, Delete, Gen, Get, GetMany, List, Op, Pause, Stamp
 
 T = TypeVar("T")
@@ -27,8 +30,11 @@ _EXECUTE: Final[dict[type[Op[Any]], Callable[[AsyncBackend, Any], Awaitable[obje
 }
 
 
-async def run(gen: Gen[T], backend: AsyncBackend) -> T:
-    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through."""
+async def run(gen: Gen[T], backend: AsyncBackend, meter: Meter | None = None) -> T:
+    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through.
+
+    ``meter`` counts the pauses: each comes before something is tried again.
+    """
     try:
         op = next(gen)
         while True:
@@ -37,6 +43,8 @@ async def run(gen: Gen[T], backend: AsyncBackend) -> T:
             except (*FAULTS, HeadstreamError) as error:
                 op = gen.throw(error)
             else:
+                if meter is not None and type(op) is Pause:
+                    meter.retry()
                 op = gen.send(answer)
     except StopIteration as stop:
         value: T = stop.value
@@ -44,16 +52,34 @@ async def run(gen: Gen[T], backend: AsyncBackend) -> T:
 
 
 class Awaited:
-    """Runs steps on a backend that awaits."""
+    """Runs steps on a backend that awaits; counts and logs the requests that they make."""
 
     def __init__(self, backend: AsyncBackend) -> None:
         self.backend = backend
+        self.meter = Meter()
+        self._metered = AsyncMetered(backend, self.meter)
+        self._cached: AsyncBackend = self._metered
+        self._objects: Objects | None = None
         self.default_tail = backend.default_tail
         self.default_poll = backend.default_poll
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen``. When the waiter is cancelled, the request in flight may or may not take effect."""
-        return await run(gen, self.backend)
+        return await run(gen, self._metered, self.meter)
+
+    async def recall(self, gen: Gen[T]) -> T:
+        """The same for a step that reads events: immutable objects may be copies; see :meth:`.sync.Direct.recall`."""
+        try:
+            return await run(gen, self._cached, self.meter)
+        except CorruptData:
+            if self._objects is not None:
+                await asyncio.to_thread(self._objects.clear)
+            raise
+
+    def keep(self, objects: Objects) -> None:
+        """Have :meth:`recall` look for immutable objects here first."""
+        self._objects = objects
+        self._cached = AsyncCached(self._metered, objects, self.meter)
 
     async def close(self) -> None:
         """Close the backend."""
@@ -67,14 +93,27 @@ class Threaded:
         self.backend = backend
         self.default_tail = backend.default_tail
         self.default_poll = backend.default_poll
+        self._direct = sync.Direct(backend)
+        self.meter = self._direct.meter
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headstream")
         self._closed = False
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen`` in a thread. Cancelling the waiter does not stop it: what was begun is finished."""
+        return await self._off(self._direct.run, gen)
+
+    async def recall(self, gen: Gen[T]) -> T:
+        """The same for a step that reads events: immutable objects may be copies; see :meth:`.sync.Direct.recall`."""
+        return await self._off(self._direct.recall, gen)
+
+    async def _off(self, execute: Callable[[Gen[T]], T], gen: Gen[T]) -> T:
         if self._closed:
             raise InvalidInput("the store is closed: connect again")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, sync.run, gen, self.backend)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, execute, gen)
+
+    def keep(self, objects: Objects) -> None:
+        """Have :meth:`recall` look for immutable objects here first."""
+        self._direct.keep(objects)
 
     async def close(self) -> None:
         """Wait for the steps that run, then close the backend. Idempotent."""

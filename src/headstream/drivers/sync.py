@@ -9,8 +9,11 @@ from typing import Any, Final, TypeVar
 
 from headstream import limits
 from headstream.backends.base import Backend
+from headstream.backends.caching import Cached
+from headstream.backends.metering import Meter, Metered
+from headstream.backends.objects import Objects
 from headstream.drivers.ids import stamp
-from headstream.errors import HeadstreamError
+from headstream.errors import CorruptData, HeadstreamError
 from headstream.protocol.ops import FAULTS, Commit, Delete, Gen, Get, GetMany, List, Op, Pause, Stamp
 
 T = TypeVar("T")
@@ -26,8 +29,11 @@ _EXECUTE: Final[dict[type[Op[Any]], Callable[[Backend, Any], object]]] = {
 }
 
 
-def run(gen: Gen[T], backend: Backend) -> T:
-    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through."""
+def run(gen: Gen[T], backend: Backend, meter: Meter | None = None) -> T:
+    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through.
+
+    ``meter`` counts the pauses: each comes before something is tried again.
+    """
     try:
         op = next(gen)
         while True:
@@ -38,7 +44,45 @@ def run(gen: Gen[T], backend: Backend) -> T:
             except StopIteration as error:  # else it would pass for the end of the step, as PEP 479 explains
                 raise RuntimeError("a backend raised StopIteration") from error
             else:
+                if meter is not None and type(op) is Pause:
+                    meter.retry()
                 op = gen.send(answer)
     except StopIteration as stop:
         value: T = stop.value
         return value
+
+
+class Direct:
+    """Runs steps on a backend that blocks, in the thread that asks; counts and logs the requests that they make."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.meter = Meter()
+        self._metered = Metered(backend, self.meter)
+        self._cached: Backend = self._metered
+        self._objects: Objects | None = None
+
+    def keep(self, objects: Objects) -> None:
+        """Have :meth:`recall` look for immutable objects here first."""
+        self._objects = objects
+        self._cached = Cached(self._metered, objects, self.meter)
+
+    def run(self, gen: Gen[T]) -> T:
+        """Execute ``gen``. Everything that it gets is from the storage."""
+        return run(gen, self._metered, self.meter)
+
+    def recall(self, gen: Gen[T]) -> T:
+        """The same for a step that reads events: immutable objects may be copies.
+
+        Where damage is found the copies are given up: the object may be mended, and then a copy of it must not be what is seen.
+        """
+        try:
+            return run(gen, self._cached, self.meter)
+        except CorruptData:
+            if self._objects is not None:
+                self._objects.clear()
+            raise
+
+    def close(self) -> None:
+        """Close the backend."""
+        self.backend.close()

@@ -41,6 +41,7 @@ from headstream.protocol.head import Change, Known
 from headstream.protocol.intent import Intent
 from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Pause, Stamp, Stored
 from headstream.protocol.read import changeset_after, load_head, newest_segment, tail_chain
+from headstream.protocol.snapshot import Kept
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -56,6 +57,8 @@ class Proposal(msgspec.Struct, frozen=True):
     key: str | None = None
     settled: tuple[bytes, ...] | None = None
     """In the feed: the intents that this settles."""
+    kept: Kept | None = None
+    """The state after the events, to be kept with them. It takes a version as ``expected``, for it is of no other."""
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -74,7 +77,7 @@ class _Open(msgspec.Struct):
     follows: int = 0
     ids: list[bytes] = []
     made: list[str] = []
-    """Keys of the segments and pages of all attempts."""
+    """Keys of the segments, pages and snapshots of all attempts."""
 
 
 def append(
@@ -164,7 +167,9 @@ def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _
     frame = codec.encode_frame(
         stamp.id, state.fields.changeset_id, state.version, stamp.micros, key=proposal.key, rows=proposal.rows
     )
-    grown, prelude = head.follow(state, Change(stamp.id, frame, proposal.events, proposal.settled), settings)
+    grown, prelude = head.follow(
+        state, Change(stamp.id, frame, proposal.events, proposal.settled, proposal.kept), settings
+    )
     objects = [put.key for put in prelude]
     still_open.made += objects
     if settings.feed:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import starmap
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from zlib import crc32
@@ -327,7 +326,19 @@ def chain_digest(digest: bytes, frames: Iterable[bytes]) -> bytes:
 
 def encode_events(events: Sequence[Event]) -> bytes:
     """The events of one changeset as MessagePack; :class:`InvalidInput` for what cannot be stored."""
-    packed = _pack(list(starmap(_row, enumerate(events))))
+    rows: list[Row] = []
+    for event in events:  # in one piece: a call for each event would cost as much as its JSON
+        data, metadata, event_id = event.data, event.metadata, event.id
+        what = "data"
+        try:
+            if data is not None and type(data) is not bytes:
+                data = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else encode_json(data).decode()
+            what = "metadata"
+            text = encode_json(dict(metadata)).decode() if metadata else None
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+            raise InvalidInput(f"the {what} of event {len(rows)} ({event.type!r}) is not JSON: {error}") from None
+        rows.append((event.type, data, text, None if event_id is None else str(event_id)))
+    packed = _pack(rows)
     if len(packed) > limits.MAX_CHANGESET:
         raise InvalidInput(
             f"the events have {len(packed)} bytes encoded; at most {limits.MAX_CHANGESET} are possible in one append"
@@ -335,24 +346,12 @@ def encode_events(events: Sequence[Event]) -> bytes:
     return packed
 
 
-def _row(index: int, event: Event) -> Row:
-    data = event.data
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        data = bytes(data)
-    elif data is not None:
-        data = _json(data, "data", index, event)
-    metadata = _json(dict(event.metadata), "metadata", index, event) if event.metadata else None
-    return event.type, data, metadata, None if event.id is None else str(event.id)
-
-
-def _json(value: Any, what: str, index: int, event: Event) -> str:
-    try:
-        text = _to_json(value)
-        if b"null" in text and _has_nonfinite(msgspec.to_builtins(value, enc_hook=_builtin)):
-            raise InvalidInput("it holds NaN or an infinity, which JSON cannot express")
-        return text.decode()
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-        raise InvalidInput(f"the {what} of event {index} ({event.type!r}) is not JSON: {error}") from None
+def encode_json(value: Any) -> bytes:
+    """A value as JSON. Raises :class:`InvalidInput` for NaN and infinities, and what msgspec raises for what it does not know."""
+    text = _to_json(value)
+    if b"null" in text and _has_nonfinite(msgspec.to_builtins(value, enc_hook=_builtin)):
+        raise InvalidInput("it holds NaN or an infinity, which JSON cannot express")
+    return text
 
 
 def _builtin(value: object) -> object:

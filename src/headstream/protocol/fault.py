@@ -357,6 +357,18 @@ def left_over(stream: str, key: str, follows: int) -> Fault:
     )
 
 
+def lost_snapshot(stream: str, key: str, problem: str, kind: Kind) -> Fault:
+    """A snapshot that a head names is missing, or cannot be read."""
+    return Fault(
+        kind=kind,
+        key=key,
+        problem=problem,
+        stream=stream,
+        lost="nothing but time: its decider folds the events again",
+        remedy=UPGRADE if kind is Kind.NEWER else "leave it: the next append of its decider keeps a new one",
+    )
+
+
 def damaged_checkpoint(key: str, error: CorruptData | UnsupportedFormat) -> Fault:
     """A checkpoint cannot be read."""
     kind = kind_of(error)

@@ -1,6 +1,6 @@
 """Garbage: what no head refers to, and no head ever will.
 
-An append makes its segments and index pages before it tries the head. When the head refuses it, or its process dies, they stay. A sweep
+An append makes its segments, index pages and snapshots before it tries the head. When the head refuses it, or its process dies, they stay. A sweep
 looks at one page of the objects of one stream::
 
     1  LIST some objects of the stream
@@ -18,7 +18,8 @@ looks at one page of the objects of one stream::
 Rules, and what each leans on:
 
 1. An object is named by its attempt, and no other attempt refers to it unless that one's head does already: it is live exactly if the head refers to it, by
-   itself or through index pages, which never change. Heads only gain references, so what is live stays live.
+   itself or through index pages, which never change. Heads only gain references to segments and pages, so of these what is live stays live. A snapshot that a head
+   no longer names is named by no later one.
 2. An attempt is built on a head that it knows before it makes any object, and it takes effect only on that very head (append, rules 1 to 3). So
    the attempts of the objects of 1 were built on the head of 2, or on earlier ones (*a get sees every write that was answered before it*). Listed
    after the head, an object might belong to an attempt on a later one.
@@ -27,14 +28,14 @@ Rules, and what each leans on:
 4. So a candidate is compared with the head of 2 if the fence took effect, for that head and the fenced one have the same references; else with the one that
    took its place. Deletions may be late, repeated, and made by several: what is dead stays dead.
 5. A stream that has no head is fenced by one of version 0: the first append can then no longer create it.
-6. Apart from its attempt's own changeset, a segment or page holds only what was committed before it was made. If that reaches beyond the head, then
+6. Apart from its attempt's own changeset, an object holds only what was committed before it was made. If that reaches beyond the head, then
    the head is gone, or an old copy was put in its place, and the objects are what it can be mended from: :class:`CorruptData`, and nothing is deleted. The same for an
-   object that cannot be decoded, and for an index page that is missing.
+   object that cannot be decoded, and for an index page that is missing. A snapshot of a version that the head has proves nothing, whatever is in it.
 7. Age decides nothing but whom a fence disturbs. It is judged by the id of the attempt and this machine's clock, so wrong clocks
    cost a writer a second try, and nothing else. An id from the future is old too: it waits for nobody.
 8. Names that nobody here makes are reported, and never deleted.
 
-Whoever reads is not disturbed: an older head refers to nothing that the newest does not lead to. A dry run makes steps 1 to 4.
+Whoever reads is not disturbed: but for snapshots, an older head refers to nothing that the newest does not lead to; and who finds a snapshot gone reads the head again. A dry run makes steps 1 to 4.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ import msgspec
 
 from headstream import limits
 from headstream.errors import CorruptData, Unavailable
-from headstream.protocol import codec, head, keys
+from headstream.protocol import codec, head, keys, snapshot
 from headstream.protocol.head import Known, Span, State, spans, spans_of
 from headstream.protocol.ops import (
     FAULTS,
@@ -99,6 +100,8 @@ class Swept(msgspec.Struct, frozen=True):
     """Removed."""
     pages: Tally = Tally()
     """Removed."""
+    snapshots: Tally = Tally()
+    """Removed."""
     looked: int = 0
     """Objects that were looked at."""
     left: int = 0
@@ -116,6 +119,7 @@ class Swept(msgspec.Struct, frozen=True):
             self.stream,
             self.segments + later.segments,
             self.pages + later.pages,
+            self.snapshots + later.snapshots,
             self.looked + later.looked,
             self.left + later.left,
             self.fences + later.fences,
@@ -125,11 +129,12 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """What the key of a segment (level 0) or of an index page says."""
+    """What the key of a segment (level 0), of an index page or of a snapshot says."""
 
     key: str
     level: int
     first: int
+    """The first version that it covers; of a snapshot, the version that it is of."""
     id: bytes
 
 
@@ -143,8 +148,10 @@ class _Outcome(msgspec.Struct, frozen=True):
     fenced: bool = False
 
 
-_SEGMENT: Final = re.compile(r"(?P<first>[0-9]{16})-(?P<id>[0-9a-f]{32})")
-_PAGE: Final = re.compile(rf"(?P<level>[1-9][0-9]?)-{_SEGMENT.pattern}")
+KINDS: Final = (keys.SEGMENTS, keys.INDEX, keys.SNAPSHOTS)
+"""The folders in which an append makes objects, in the order in which they are swept."""
+_OBJECT: Final = re.compile(r"(?P<first>[0-9]{16})-(?P<id>[0-9a-f]{32})")
+_PAGE: Final = re.compile(rf"(?P<level>[1-9][0-9]?)-{_OBJECT.pattern}")
 _segment_fields: Final = msgspec.msgpack.Decoder(SegmentFields)
 _page_fields: Final = msgspec.msgpack.Decoder(PageFields)
 _BEGINNING: Final = Place()
@@ -163,21 +170,23 @@ def sweep(stream: str, *, grace: int, dry: bool, now: int | None = None, place: 
     """
     if now is None:
         now = (yield from Stamp()).micros
-    segments, pages = [f"{folder}{keys.escape(stream)}/" for folder in (keys.SEGMENTS, keys.INDEX)]
-    folder = pages if place.after.startswith(pages) else segments
+    folders = [f"{kind}{keys.escape(stream)}/" for kind in KINDS]
+    number = next((number for number, folder in enumerate(folders) if place.after.startswith(folder)), 0)
+    kind, folder = KINDS[number], folders[number]
     page = yield from list_page(folder, place.after)
-    named, unknown = _parse(page.keys, folder, _SEGMENT if folder == segments else _PAGE)
+    named, unknown = _parse(page.keys, folder, _PAGE if kind == keys.INDEX else _OBJECT)
     known = place.known
     removed, left, fenced = Tally(), 0, False
     if old := [name for name in named if is_old(name.id, grace, now)]:
         known = yield from load_head(stream, known)
         outcome = yield from _remove(known, old, dry=dry)
         known, removed, left, fenced = outcome.known, outcome.removed, outcome.left, outcome.fenced
-    after = end_of(page) or (pages if folder == segments else None)
+    after = end_of(page) or (folders[number + 1] if number + 1 < len(folders) else None)
     return Swept(
         stream,
-        segments=removed if folder == segments else Tally(),
-        pages=removed if folder == pages else Tally(),
+        segments=removed if kind == keys.SEGMENTS else Tally(),
+        pages=removed if kind == keys.INDEX else Tally(),
+        snapshots=removed if kind == keys.SNAPSHOTS else Tally(),
         looked=len(page.keys),
         left=left,
         fences=int(fenced),
@@ -247,7 +256,7 @@ def _outdate(known: Known) -> Gen[tuple[Known | None, bool]]:
 def _unreferenced(known: Known, names: Sequence[_Named]) -> Gen[list[_Named]]:
     """Step 3: those of ``names`` that the head does not refer to. Only index pages that may lead to one of them are read."""
     stream = known.state.stream
-    referenced: set[str] = set()
+    referenced = {key for entry in known.state.snapshots if (key := entry.key(stream)) is not None}
     run = spans(known.state.fields)
     while run:  # one level lower each time
         referenced.update([span.key(stream) for span in run])
@@ -298,7 +307,14 @@ def _weigh(state: State, names: Sequence[_Named]) -> Gen[dict[str, int]]:
 
 def _check_reach(state: State, name: _Named, body: bytes) -> None:
     """What was committed before the object was made must be in the stream (rule 6)."""
-    reach = _reach_of_page(state.stream, name, body) if name.level else _reach_of_segment(state.stream, name, body)
+    if name.key.startswith(keys.SNAPSHOTS):
+        if name.first <= state.version:  # what was committed before it is older still: it need not be decoded
+            return
+        reach = snapshot.decode(body, name.key, state.stream)[0].follows
+    elif name.level:
+        reach = _reach_of_page(state.stream, name, body)
+    else:
+        reach = _reach_of_segment(state.stream, name, body)
     if reach > state.version:
         raise CorruptData(
             f"the head is gone, or an old copy of it is in its place: it has version {state.version}, and "

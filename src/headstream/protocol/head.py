@@ -11,6 +11,7 @@ Rules:
 * Segments and pages are named by the id of the attempt that makes them, never by their content: two attempts share no object, so
   what a failed attempt left can be deleted without a look at anybody else's.
 * Content never repeats: every write changes the newest changeset's id or the fence. So etags made of content are safe.
+* Snapshots are the head's too, and change with no changeset but the one that brings the next (:mod:`headstream.protocol.snapshot`).
 * A head of version 0 is that of a stream that does not exist, whose first append was fenced.
 """
 
@@ -24,10 +25,11 @@ import msgspec
 from headstream import limits
 from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.model import Settings
-from headstream.protocol import codec, keys
+from headstream.protocol import codec, keys, snapshot
 from headstream.protocol.codec import NO_DIGEST, Count, Digest, Id, Name, Version
 from headstream.protocol.ops import ABSENT, ALWAYS, About, Matches, Put
 from headstream.protocol.segment import Ref, encode_page, encode_segment
+from headstream.protocol.snapshot import Kept, Listed, Snapshot
 
 
 class Sealed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -62,6 +64,8 @@ class Extensions(msgspec.Struct, frozen=True):
 
     settled: list[Id] = []
     """In the feed's head: the intents that its newest changeset settled. They may still be in the inbox, and count no more."""
+    snapshots: Listed | None = None
+    """In the head of an application's stream: states of deciders (:mod:`headstream.protocol.snapshot`)."""
 
 
 class Packed(msgspec.Struct, frozen=True, eq=False):
@@ -116,6 +120,11 @@ class State(msgspec.Struct, frozen=True):
         return frozenset(self.fields.extensions.get("settled", ()))
 
     @property
+    def snapshots(self) -> list[Snapshot]:
+        """States of deciders that are kept with the stream."""
+        return snapshot.listed(self.fields.extensions.get("snapshots"))
+
+    @property
     def age(self) -> tuple[int, int]:
         """Grows with every write of the head."""
         return self.fields.version, self.fields.fence
@@ -128,6 +137,7 @@ class State(msgspec.Struct, frozen=True):
         return (
             450
             + 57 * len(settled)
+            + sum([350 + entry.size for entry in self.snapshots if entry.state is not None])
             + self.tail_size
             + 41 * len(self.tail)
             + 90 * len(levels)
@@ -150,6 +160,8 @@ class Change(msgspec.Struct, frozen=True):
     events: int
     settled: tuple[bytes, ...] | None = None
     """In the feed: the intents that this settles."""
+    kept: Kept | None = None
+    """A state to be kept."""
 
 
 _decoder: Final = msgspec.msgpack.Decoder(Fields)
@@ -168,7 +180,7 @@ def decode(body: bytes, key: str, stream: str) -> State:
     _check_extensions(fields.extensions, key)
     if not isinstance(frames, list):
         raise CorruptData("the tail of the head is no list of changesets", key=key)
-    problem = _inconsistency(fields, len(frames))
+    problem = _inconsistency(fields, len(frames)) or _misfit(fields)
     if problem:
         raise CorruptData(f"the head contradicts itself: {problem}", key=key)
     return State(fields, tuple(frames), sum(map(len, frames)))
@@ -190,13 +202,20 @@ def _check_extensions(extensions: dict[str, Any], key: str) -> None:
         raise CorruptData(f"the extensions of the head cannot be decoded: {error}", key=key) from None
 
 
+def _misfit(fields: Fields) -> str | None:
+    """What is wrong with the extensions."""
+    if fields.stream == keys.FEED:
+        return "it has snapshots, which the feed never has" if "snapshots" in fields.extensions else None
+    if "settled" in fields.extensions:
+        return "it settles intents, which only the feed does"
+    return snapshot.inconsistency(snapshot.listed(fields.extensions.get("snapshots")), fields.version)
+
+
 def _inconsistency(fields: Fields, frames: int) -> str | None:
     if (fields.version == 0) != (fields.changeset_id is None):
         return "its version does not fit its newest changeset"
     if fields.version == 0 and (fields.fence == 0 or fields.parent_id is not None or fields.digest != NO_DIGEST):
         return "it has no changeset"
-    if fields.stream != keys.FEED and "settled" in fields.extensions:
-        return "it settles intents, which only the feed does"
     sealed = fields.sealed
     if sealed.version > fields.version or (sealed.version == fields.version) != (frames == 0):
         return "the tail does not reach from the segments to the version"
@@ -260,7 +279,14 @@ def follow(state: State, change: Change, settings: Settings) -> tuple[State, tup
         ref, segment = _seal(old, seals, end, change.id)
         levels, pages = _refer(old.stream, levels, ref, change.id, settings.fan_out)
         sealed, puts = end, (segment, *pages)
-    extensions = old.extensions if change.settled is None else {"settled": list(change.settled)}
+    extensions = old.extensions
+    if change.settled is not None:
+        extensions = {"settled": list(change.settled)}
+    elif change.kept is not None:
+        snapshots, objects = snapshot.keep(
+            state.snapshots, change.kept, stream=old.stream, attempt=change.id, follows=old.version, at=version
+        )
+        extensions, puts = {"snapshots": msgspec.to_builtins(snapshots, builtin_types=(bytes,))}, (*puts, *objects)
     fields = Fields(old.stream, version, change.id, old.changeset_id, digest, old.fence, sealed, levels, extensions)
     return State(fields, tail, size, Packed.of(levels, state.packed)), puts
 

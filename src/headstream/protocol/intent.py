@@ -36,7 +36,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     micros: Count
     """When it was announced, by the writer's clock: microseconds since 1970-01-01 UTC."""
     objects: list[str]
-    """Keys of the segments and pages that were written for it."""
+    """Keys of the segments, pages and snapshots that were written for it."""
 
 
 class Announced(msgspec.Struct, frozen=True):
@@ -84,6 +84,7 @@ def decode(body: bytes, key: str) -> Intent:
 
 
 def _made_by(intent: Intent, key: str) -> bool:
-    """Whether ``key`` is that of a segment or page which only this attempt can have made: what is dead may be deleted."""
+    """Whether ``key`` is that of an object which only this attempt can have made: what is dead may be deleted."""
     folder, name = keys.escape(intent.stream), f"-{intent.id.hex()}"
-    return key.startswith((f"{keys.SEGMENTS}{folder}/", f"{keys.INDEX}{folder}/")) and key.endswith(name)
+    folders = tuple([f"{kind}{folder}/" for kind in (keys.SEGMENTS, keys.INDEX, keys.SNAPSHOTS)])
+    return key.startswith(folders) and key.endswith(name)

@@ -27,6 +27,7 @@ STORE: Final = "store.json"
 HEADS: Final = "heads/"
 SEGMENTS: Final = "segments/"
 INDEX: Final = "index/"
+SNAPSHOTS: Final = "snapshots/"
 INBOX: Final = "inbox/"
 CHECKPOINTS: Final = "checkpoints/"
 PROBES: Final = "probes/"
@@ -92,6 +93,11 @@ def segment(stream: str, first: int, object_id: bytes) -> str:
 def page(stream: str, level: int, first: int, object_id: bytes) -> str:
     """The key of the index page of ``level`` (1, 2, …) whose oldest reference begins with version ``first``."""
     return f"{INDEX}{escape(stream)}/{level}-{first:016d}-{object_id.hex()}"
+
+
+def snapshot(stream: str, at: int, object_id: bytes) -> str:
+    """The key of a snapshot of the stream at version ``at`` that is an object of its own."""
+    return f"{SNAPSHOTS}{escape(stream)}/{at:016d}-{object_id.hex()}"
 
 
 def intent(changeset_id: bytes, follows: int, stream: str) -> str:

@@ -58,7 +58,7 @@ _PROBE: Final = re.compile(rf"{keys.PROBES}([0-9a-f]{{32}})(/.+)?")
 
 
 def folders(folder: str, after: str = "") -> Gen[Folders]:
-    """Some of the streams that have objects in ``folder`` (``keys.SEGMENTS`` or ``keys.INDEX``), from the key ``after`` on.
+    """Some of the streams that have objects in ``folder`` (one of ``gc.KINDS``), from the key ``after`` on.
 
     It lists keys of several folders: a backend that keeps folders as folders may refuse that by :class:`UnsuitableBackend`. The rest of a stream's
     folder is jumped over when a page ends in it. Raises :class:`Unavailable`.

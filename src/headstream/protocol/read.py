@@ -22,7 +22,7 @@ import msgspec
 from headstream import limits
 from headstream.errors import CorruptData, Unavailable
 from headstream.model import RecordedEvent
-from headstream.protocol import codec, keys
+from headstream.protocol import codec, keys, snapshot
 from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.head import Known, Span, decode, nothing, spans, spans_of
 from headstream.protocol.ops import FAULTS, Found, Gen, Get, GetAnswer, GetMany, List, Missing, NotModified
@@ -177,6 +177,28 @@ def _holding(known: Known, follows: Sequence[int]) -> Gen[list[Span]]:
             break
         window.append(span)
     return window
+
+
+def kept_state(known: Known, name: str, version: int) -> Gen[tuple[int, bytes] | None]:
+    """The version and the state of the snapshot that a decider has in a head; ``None`` if it has none that can be read.
+
+    One that went since the head was read is :class:`Missing` here too: whoever wants to be sure reads the head again. Raises :class:`CorruptData` for one
+    that cannot be decoded, and :class:`Unavailable`.
+    """
+    for entry in known.state.snapshots:
+        if (entry.name, entry.version) != (name, version):
+            continue
+        if entry.state is not None:
+            return entry.at, entry.state
+        key = entry.key(known.state.stream)
+        assert key is not None
+        try:
+            answer = yield from Get(key)
+        except FAULTS as fault:
+            raise Unavailable(_RETRY, key=key) from fault
+        if isinstance(answer, Found):
+            return entry.at, snapshot.decode_named(answer.body, key, known.state.stream, entry)
+    return None
 
 
 def newest_segment(known: Known) -> Gen[Chain]:

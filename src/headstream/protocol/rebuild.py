@@ -98,7 +98,7 @@ def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
         fields = _fields.decode(packed)
     except (CorruptData, UnsupportedFormat, *codec.NO_MESSAGEPACK):
         return wreck
-    if fields.stream != wreck.stream or fields.version == 0 or not fields.extensions.keys() <= {"settled"}:
+    if fields.stream != wreck.stream or fields.version == 0 or not fields.extensions.keys() <= {"settled", "snapshots"}:
         return wreck
     intact: list[bytes] = []
     before: Frame | Batch | None = None

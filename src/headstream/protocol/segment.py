@@ -21,7 +21,7 @@ from headstream.protocol import codec
 from headstream.protocol.codec import Chain, Count, Digest, Id, Name, Version
 
 ZSTD: Final = "zstd"
-LEVEL: Final = 3
+LEVEL: Final = 1
 
 
 class Ref(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

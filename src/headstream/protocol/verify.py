@@ -8,6 +8,7 @@ Rules:
 * Digests run from the first frame to the head. Each segment repeats the digest before it, so a walk goes on behind an object that cannot be
   read, and damage in one place is one fault.
 * Behind an index page that cannot be read nothing is looked at: it is found again when the page is repaired.
+* A snapshot that the head names is decoded, and not compared with the events: only its decider could.
 * One step is bounded: one index page, a window of segments, or the tail.
 """
 
@@ -20,12 +21,13 @@ import msgspec
 
 from headstream import limits
 from headstream.errors import CorruptData, Unavailable, UnsupportedFormat
-from headstream.protocol import codec, fault, head, keys
+from headstream.protocol import codec, fault, head, keys, snapshot
 from headstream.protocol.codec import NO_DIGEST, Batch, Chain, Frame
 from headstream.protocol.fault import Fault, Kind, kind_of
-from headstream.protocol.head import Known, Span, nothing, spans, spans_of
+from headstream.protocol.head import Known, Span, State, nothing, spans, spans_of
 from headstream.protocol.ops import FAULTS, About, Found, Gen, Get, GetAnswer, GetMany, Missing
 from headstream.protocol.segment import Ref, Segment, decode_page, decode_segment
+from headstream.protocol.snapshot import Snapshot
 
 AGAIN: Final = "the storage did not answer while the store was checked: run it again later"
 
@@ -135,6 +137,38 @@ def open_head(stream: str, describe: Describe) -> Gen[Opened]:
     about = About(stream, fields.version, fields.changeset_id or bytes(16), fields.parent_id)
     faults = check_metadata(answer, about, key, describe)
     return Opened(Known(state, answer.etag), faults, answer.etag, len(answer.body))
+
+
+def check_snapshots(known: Known) -> Gen[list[Fault]]:
+    """The snapshots of a stream that are objects of their own. Raises :class:`Unavailable`."""
+    stream = known.state.stream
+    faults: list[Fault] = []
+    for key, entry in _snapshots(known.state).items():  # one at a time: each may be large
+        (answer,) = yield from get_many((key,))
+        if not isinstance(answer, Found):
+            if not (yield from _is_named(stream, key)):
+                continue  # it was replaced since the head was read, and collected
+            faults.append(fault.lost_snapshot(stream, key, "the snapshot is missing", Kind.MISSING))
+            continue
+        try:
+            snapshot.decode_named(answer.body, key, stream, entry)
+        except (CorruptData, UnsupportedFormat) as error:
+            faults.append(fault.lost_snapshot(stream, key, error.message, fault.kind_of(error)))
+    return faults
+
+
+def _snapshots(state: State) -> dict[str, Snapshot]:
+    return {key: entry for entry in state.snapshots if (key := entry.key(state.stream)) is not None}
+
+
+def _is_named(stream: str, key: str) -> Gen[bool]:
+    """Whether the head still names a snapshot, or cannot say."""
+    name = keys.head(stream)
+    (answer,) = yield from get_many((name,))
+    try:
+        return isinstance(answer, Found) and key in _snapshots(head.decode(answer.body, name, stream))
+    except (CorruptData, UnsupportedFormat):
+        return True
 
 
 def check_metadata(found: Found, about: About, key: str, describe: Describe) -> list[Fault]:

@@ -18,7 +18,8 @@ from typing import Any, Final, Generic, Self, TypeVar, overload
 
 from headstream.client import EventStore
 from headstream.connecting import connect
-from headstream.deciding import Decider, Decision
+from headstream.decider import Decider
+from headstream.deciding import Decision
 from headstream.model import Event, RecordedEvent
 
 S = TypeVar("S")

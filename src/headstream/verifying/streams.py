@@ -14,7 +14,7 @@ from headstream.protocol.codec import Frame
 from headstream.protocol.fault import Fault
 from headstream.protocol.head import Known
 from headstream.protocol.ops import Gen
-from headstream.protocol.verify import Describe, Opened, Part, Tally, begin, open_head, step
+from headstream.protocol.verify import Describe, Opened, Part, Tally, begin, check_snapshots, open_head, step
 
 LOCATED: Final = 16
 """Streams of which the first event is looked for that is another in the feed: each takes a reading of the feed."""
@@ -66,7 +66,8 @@ class StreamCheck:
             problem = "the feed has events of the stream" if published.version else "it was listed"
             return Checked(name, None, [fault.missing_head(name, f"the head is missing: {problem}")])
         comparison, missing = Comparison(name, published), list[Frame]()
-        faults, tally, walk = list(opened.faults), Tally(size=opened.size), begin(known)
+        faults: list[Fault] = [*opened.faults, *self._run(check_snapshots(known))]
+        tally, walk = Tally(size=opened.size), begin(known)
         while not walk.ended:
             stride = self._run(step(walk, self._describe))
             walk, tally = stride.walk, tally + stride.tally

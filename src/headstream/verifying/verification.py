@@ -207,7 +207,7 @@ class Verification(Iterator[Fault]):
     def _folders(self, strays: list[str]) -> Iterator[str]:
         """The streams that have segments or pages, each once; and the keys of what is no stream's."""
         seen: set[str] = set()
-        for folder in (keys.SEGMENTS, keys.INDEX):
+        for folder in gc.KINDS:
             after: str | None = ""
             while after is not None:
                 page = self._run(leftovers.folders(folder, after))
@@ -235,8 +235,8 @@ class Verification(Iterator[Fault]):
             ):  # whatever its age, it may prove that there was a head; it may also be the first append, in flight
                 deque(self._swept(stream, grace=0), maxlen=0)
             for swept in self._swept(stream, grace=grace):
-                objects += swept.segments.objects + swept.pages.objects
-                size += swept.segments.size + swept.pages.size
+                swept_all = swept.segments + swept.pages + swept.snapshots
+                objects, size = objects + swept_all.objects, size + swept_all.size
                 faults += [fault.unknown(key, "it is no object of a stream", grave=False) for key in swept.unknown]
         except (CorruptData, UnsupportedFormat) as error:
             faults.append(_unswept(stream, error))

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import msgspec
 
-from headstream.errors import CheckpointLost, OutcomeUnknown, Unavailable, WrongExpectedVersion
+from headstream.decider import Decider
+from headstream.deciding import Transaction
+from headstream.errors import (
+    CheckpointLost,
+    HeadstreamError,
+    OutcomeUnknown,
+    Unavailable,
+    WrongExpectedVersion,
+)
 from headstream.following import Follower, Wanted
 from headstream.model import ANY, EXISTS, Event, Expectation, FeedEvent, RecordedEvent
 from headstream.protocol import gc, keys
 from headstream.protocol.feed import Progress
 from headstream.protocol.ops import Gen, Pause
 from headstream.session import Session
+from headstream.states import Snapshots
 from headstream.testing.simulator.requests import Steps, drive
 
 if TYPE_CHECKING:
     from headstream.testing.simulator.world import World
 
 T = TypeVar("T")
+
+
+def _grown(state: list[str], event: Event) -> list[str]:
+    return [*state, event.data]
+
+
+def _grown_backwards(state: list[str], event: Event) -> list[str]:
+    return [event.data, *state]
+
+
+DECIDERS: Final = [
+    Decider(list[str], evolve, name=name, version=version, snapshots=Snapshots(list[str], every=every))
+    for evolve, name, version, every in ((_grown, "d", 1, 1), (_grown_backwards, "d", 2, 2), (_grown, "e", 1, 3))
+]
+"""Version 2 of a decider has other states than version 1."""
+
+
+def _decided(deed: Deed, _state: list[str]) -> list[Event]:
+    return [Event("E", deed.payload)] * deed.events
 
 
 class Crash(Exception):
@@ -108,11 +138,53 @@ class Client:
             if deed.outcome != "unknown" or key is None:
                 return
 
+    def transact(self) -> Steps[None]:
+        """A load, a decision that depends on the state, and an append; the states are kept, by two deciders and two versions of each."""
+        rng, world = self.world.rng, self.world
+        stream = rng.choice(world.streams)
+        deed = Deed(stream, f"{self.name}-{len(world.deeds)}", world.steps, rng.randint(0, 2))
+        done = self._done(stream)
+        decider = rng.choice(DECIDERS)
+        world.deeds.append(deed)
+        world.tell(self.name, f"decides {deed.payload} x{deed.events} on {stream} as {decider.name} {decider.version}")
+        key = deed.payload if rng.random() < 0.5 else None
+        decide = partial(_decided, deed)
+        max_age = rng.choice((0, 0, math.inf))
+        work = Transaction(self.session, stream, decider, decide, key=key, attempts=3, max_age=max_age)
+        deed.outcome = "unknown" if deed.events else "nothing"  # should it crash
+        try:
+            while work.decision is None:
+                if work.unread:
+                    work.fold((yield from self.run(work.read())))
+                elif request := work.propose():
+                    try:
+                        work.accept((yield from self.run(self.session.append(request))))
+                    except HeadstreamError as error:
+                        yield from self.run(work.retry(error))
+        except (WrongExpectedVersion, Unavailable):
+            deed.outcome = "nothing"
+        except OutcomeUnknown:
+            pass
+        else:
+            if deed.events:
+                deed.outcome, deed.version = "acknowledged", work.decision.head.version
+            state = work.decision.state[:: 1 if decider.version == 1 else -1]
+            fresh = deed.events > 0 or max_age == 0
+            world.check(len(state) == work.decision.head.version, f"{self.name} has a state of {stream} with a gap")
+            world.check(not fresh or done <= set(state), f"{self.name} misses an acknowledged append of {stream}")
+            world.reads.append((stream, state))
+        deed.ended = world.steps
+        world.tell(self.name, f"{deed.outcome}: {deed.payload} {deed.version or ''}")
+
+    def _done(self, stream: str) -> set[str]:
+        """What is in a stream for certain."""
+        return {deed.payload for deed in self.world.deeds if deed.stream == stream and deed.outcome == "acknowledged"}
+
     def read(self) -> Steps[None]:
         """A whole read, checked against what this client saw before and what was acknowledged before it began."""
         rng, world = self.world.rng, self.world
         stream = rng.choice(world.streams)
-        done = {deed.payload for deed in world.deeds if deed.stream == stream and deed.outcome == "acknowledged"}
+        done = self._done(stream)
         events = yield from self.events(stream, backwards=rng.random() < 0.3)
         payloads = [event.data for event in events]
         before = self._seen.get(stream, [])
@@ -211,6 +283,7 @@ def _facts(events: list[RecordedEvent]) -> list[tuple[int, str, int, str]]:
 Habit = Callable[[Client], Steps[None]]
 HABITS: tuple[tuple[Habit, int], ...] = (
     (Client.append, 8),
+    (Client.transact, 4),
     (Client.read, 2),
     (Client.look, 1),
     (Client.advance, 4),

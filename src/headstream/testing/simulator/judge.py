@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from headstream.model import FeedEvent, RecordedEvent
-from headstream.protocol import keys
+from headstream.protocol import gc, keys
 from headstream.testing.simulator.client import Client, Deed
 from headstream.testing.simulator.world import World
 
@@ -85,5 +85,5 @@ def _judge_garbage(world: World, client: Client) -> None:
     world.pass_time(_LONG)
     for stream in (*world.streams, keys.FEED):
         world.finish(client.sweep(stream, world.settings.grace_seconds))
-    left = {*world.storage.keys(keys.SEGMENTS), *world.storage.keys(keys.INDEX)} - world.watcher.live()
+    left = {key for kind in gc.KINDS for key in world.storage.keys(kind)} - world.watcher.live()
     world.check(not left, f"garbage is never collected: {sorted(left)}")

@@ -15,6 +15,8 @@ TINY: Final[dict[str, tuple[int, ...]]] = {
     "FEED_BATCH_BYTES": (1, 1000, 10**6),
     "FEED_AHEAD": (1, 1000, 10**6),
     "FEED_HEADS": (1, 2, 64),
+    "SNAPSHOT_INLINE": (0, 60, 4096),
+    "MAX_SNAPSHOTS": (1, 8),
     "READ_WINDOW": (1, 500, 10**6),
     "READ_WINDOW_OBJECTS": (1, 2, 32),
     "APPEND_ATTEMPTS": (2, 6, 200),

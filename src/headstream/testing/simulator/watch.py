@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from headstream.protocol import checkpoint, codec, head, keys
+from headstream.protocol import checkpoint, codec, gc, head, keys
 from headstream.protocol.head import Span, State, spans, spans_of
 from headstream.protocol.ops import Found
 from headstream.protocol.segment import decode_page, decode_segment
@@ -28,7 +28,7 @@ class Watcher:
             self._head(key, body)
         elif folder == "checkpoints":
             self._checkpoint(key, body)
-        elif body is None and folder in {"segments", "index"}:
+        elif body is None and f"{folder}/" in gc.KINDS:
             stream = keys.unescape(key.split("/")[1])
             state = self._heads.get(stream)
             self._check(state is None or key not in self.reachable(state), f"{key} was removed, and {stream} needs it")
@@ -44,6 +44,8 @@ class Watcher:
         self._heads[stream] = state
         for ref in spans(state.fields):
             self._check(ref.key(stream) in self.objects, f"the head of {stream} refers to an object that is not there")
+        for name in _snapshots(state):
+            self._check(name in self.objects, f"the head of {stream} names a snapshot that is not there")
 
     def _checkpoint(self, key: str, body: bytes | None) -> None:
         if body is not None:
@@ -53,7 +55,7 @@ class Watcher:
 
     def reachable(self, state: State) -> set[str]:
         """The keys of all that a head refers to."""
-        found: set[str] = set()
+        found = _snapshots(state)
         waiting = spans(state.fields)
         while waiting:
             span = waiting.pop()
@@ -89,3 +91,8 @@ class Watcher:
     def live(self) -> set[str]:
         """The keys of all that the heads refer to, and of the heads."""
         return {keys.head(stream) for stream in self._heads}.union(*map(self.reachable, self._heads.values()))
+
+
+def _snapshots(state: State) -> set[str]:
+    """The keys of the snapshots that are objects of their own."""
+    return {key for entry in state.snapshots if (key := entry.key(state.stream)) is not None}

@@ -1,0 +1,108 @@
+"""States that are kept: when a decider keeps one, and how it becomes bytes. No I/O.
+
+Rules:
+
+* A kept state is derived: it saves a load, and decides nothing. One that cannot be read is folded anew.
+* What is kept can be read again: a state is decoded and compared before it is written, so that a type which loses something on its way is an error of the
+  program that has it, and not of a load next year.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from headstream import limits
+from headstream.errors import InvalidInput
+from headstream.protocol import codec
+
+S = TypeVar("S")
+
+
+class Snapshots(Generic[S]):
+    """When a decider keeps the state of a stream beside its events, so that a load folds only what came after it.
+
+    ``state``: the type of the states, as msgspec or pydantic can decode it from JSON: a dataclass, a Struct, a model, ``dict[str, int]``, ``int`` …
+
+    ``every``: after how many events since the last one a state is kept: with the append that reaches them. ``every_bytes``: or after how many bytes of their
+    data, whichever is first.
+
+    ``encode`` and ``decode``: for states of any other kind: a state as bytes, and back. Then ``state`` is not needed.
+
+    A state takes up to 16 MiB encoded. Up to 4 KiB of them travel in the head of the stream, larger ones are objects of their own.
+
+    Raises :class:`~headstream.InvalidInput`.
+    """
+
+    def __init__(
+        self,
+        state: Any = None,
+        *,
+        every: int = limits.SNAPSHOT_EVERY,
+        every_bytes: int | None = None,
+        encode: Callable[[S], bytes] | None = None,
+        decode: Callable[[bytes], S] | None = None,
+    ) -> None:
+        _check_count("every", every)
+        if every_bytes is not None:
+            _check_count("every_bytes", every_bytes)
+        if (encode is None) != (decode is None):
+            raise InvalidInput("encode and decode go together: what one makes, the other must read")
+        if (state is None) == (encode is None):
+            raise InvalidInput("give the type of the states, or encode and decode for them")
+        self.every = every
+        self.every_bytes = every_bytes
+        self._state = state
+        self._encode = codec.encode_json if encode is None else encode
+        self._decode = _decoder(state) if decode is None else decode
+
+    def is_due(self, events: int, size: int) -> bool:
+        """Whether to keep a state, ``events`` with ``size`` bytes of data after the last one."""
+        return events >= self.every or (self.every_bytes is not None and size >= self.every_bytes)
+
+    def encode(self, state: S) -> bytes:
+        """A state as bytes. Raises :class:`~headstream.InvalidInput` for one that would not come back as it is."""
+        kind = type(state)
+        try:
+            data = self._encode(state)
+            again = self._decode(data)
+            same = type(again) is kind and (kind.__eq__ is object.__eq__ or bool(again == state))
+        except (
+            Exception
+        ) as error:  # what it says may be long, and hold a part of the state: it is the cause, and not in the message
+            raise InvalidInput(
+                f"the state cannot be kept: {kind.__name__} cannot be encoded, decoded and compared: see the cause ({type(error).__name__})"
+            ) from error
+        if not isinstance(data, bytes):
+            raise InvalidInput(f"encode returns bytes, not {type(data).__name__}")
+        if not same:
+            raise InvalidInput(
+                f"the state cannot be kept: {kind.__name__} comes back as another value ({type(again).__name__}): give its exact type, or encode and decode"
+            )
+        return data
+
+    def decode(self, data: bytes) -> S:
+        """The state of some bytes. Raises whatever the decoder raises."""
+        return self._decode(data)
+
+    def __repr__(self) -> str:
+        size = "" if self.every_bytes is None else f", every_bytes={self.every_bytes}"
+        state = "" if self._state is None else f"{getattr(self._state, '__name__', self._state)}, "
+        return f"Snapshots({state}every={self.every}{size})"
+
+
+def _decoder(state: Any) -> Callable[[bytes], Any]:
+    parse = getattr(state, "model_validate_json", None)
+    if callable(parse):
+        return parse  # type: ignore[no-any-return]  # pydantic is no dependency
+    try:
+        return msgspec.json.Decoder(state).decode
+    except (TypeError, NameError) as error:
+        raise InvalidInput(f"no state can be decoded as {state!r}: {error}: give encode and decode") from error
+
+
+def _check_count(what: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidInput(f"{what} is a whole number of at least 1, not {value!r}")
