@@ -8,16 +8,17 @@ from random import Random
 
 import pytest
 
-from headstream import Event, EventStore, FeedEvent, connect, limits
+from headstream import Decider, Event, EventStore, FeedEvent, Snapshots, connect, limits
 from headstream.backends.files import FilesBackend
 from headstream.backends.memory import MemoryBackend
 from headstream.backends.sqlite import SqliteBackend
 from headstream.protocol import codec, head, keys
 from headstream.protocol.head import Change, Known, State
-from headstream.protocol.ops import Get, GetAnswer, Put, Refused, Stored
+from headstream.protocol.ops import ALWAYS, Get, GetAnswer, Put, Refused, Stored
 from headstream.protocol.read import load_head
 from headstream.verifying import Mend, Repair, Verification, repair, streams, verify
 from headstream.verifying.bench import ELSEWHERE
+from support.garbage import clock_moved
 from support.lab import LAYOUTS, STREAMS, Lab, Layout, forge, harm
 
 ROOMY = Layout(4096, 128, feed=True, advanced="all")
@@ -602,3 +603,25 @@ def test_a_store_without_faults_needs_no_repair() -> None:
     assert verification.report.streams == len(STREAMS)
     with connect(MemoryBackend()) as store:
         assert repaired(store) == []
+
+
+def test_snapshots_of_what_is_lost():
+    """They go with it. Else they would say for ever that the stream was longer."""
+
+    def grown(state: list[str], event: Event) -> list[str]:
+        return [*state, event.data]
+
+    decider = Decider(list[str], grown, name="d", snapshots=Snapshots(list[str], every=1))
+    backend = MemoryBackend()
+    with connect(backend, feed=False, tail_bytes=400) as store:
+        store.append("s", Event("Noted", "x" * 5000))
+        for _ in range(11):
+            store.transact("s", decider, lambda _: Event("Noted", "x" * 20))
+        backend.commit((), Put("heads/s", b"junk", ALWAYS))
+        (done,) = repaired(store, accept_loss=True)
+        assert done.done
+        version = store.head("s").version
+        assert version < 12
+        with clock_moved(7200):
+            assert is_clean(store)
+        assert len(store.load("s", decider).state) == version

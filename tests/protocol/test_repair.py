@@ -183,9 +183,9 @@ def test_changesets_are_announced_again():
 def test_an_intent_is_removed():
     """Or the storage does not answer."""
     shelf = Shelf({"inbox/x": b""})
-    shelf.run(repair.settle("inbox/x"))
+    shelf.run(repair.remove("inbox/x"))
     assert shelf.snapshot() == {}
-    story = Script(repair.settle("inbox/x"))
+    story = Script(repair.remove("inbox/x"))
     assert story.delete(NotApplied("throttled")) == ("inbox/x",)
     assert story.raised(Unavailable)
 

@@ -156,8 +156,8 @@ def announce(stream: str, frames: Iterable[Frame]) -> list[Put]:
     return [intent.put(Intent(frame.id, stream, frame.follows, frame.micros, [])) for frame in frames]
 
 
-def settle(key: str) -> Gen[None]:
-    """Remove an intent whose changeset is in the feed. Raises :class:`Unavailable`."""
+def remove(key: str) -> Gen[None]:
+    """Remove an object that nothing needs: an intent whose changeset is in the feed, a snapshot of what is lost. Raises :class:`Unavailable`."""
     try:
         yield from Delete((key,))
     except FAULTS as error:

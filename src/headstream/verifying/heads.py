@@ -55,9 +55,23 @@ class HeadRepair:
         text = f"rebuilt, with version {version}"
         if version > kept.version and not rebuilt.whole:
             text += f"; what is after version {kept.version} is from the feed: its idempotency keys, if it had any, are lost"
-        return self._bench.put(
-            found, rebuilt.puts, text if whole else f"{text}; newer ones, if there were any, are lost"
-        )
+        if whole:
+            return self._bench.put(found, rebuilt.puts, text)
+        done = self._bench.put(found, rebuilt.puts, f"{text}; newer ones, if there were any, are lost")
+        if done.possible and self._bench.write:
+            self._forget(stream, version)
+        return done
+
+    def _forget(self, stream: str, version: int) -> None:
+        """Remove the snapshots of what is lost: they would say for ever that the stream was longer."""
+        folder = f"{keys.SNAPSHOTS}{keys.escape(stream)}/"
+        after: str | None = ""
+        while after is not None:
+            page = self._run(inventory.list_page(folder, after))
+            after = inventory.rest_of(page)
+            for key in page.keys:
+                if key[len(folder) :].partition("-")[0] > f"{version:016d}":
+                    self._run(repair.remove(key))
 
     def salvage(self, stream: str) -> tuple[Wreck, Base, int]:
         """What can be believed of what is there instead of a head; what is behind it; how many segments cannot be linked to that."""

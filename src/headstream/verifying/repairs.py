@@ -124,7 +124,7 @@ class _Repairs:
     def _settle(self, found: Fault) -> Repair:
         """An intent of what is in the feed."""
         if self._bench.write:
-            self._run(repair.settle(found.key))
+            self._run(repair.remove(found.key))
         return self._bench.can(found, "removed: the feed has what it announces")
 
     def _announce(self, found: Fault) -> Repair:
