@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from headstream import Decider, InvalidInput, Snapshots, limits
+from support import shown
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def test_when_a_state_is_due(options, events, size, due):
         (Order | None, Order()),
         (bytes, b"\xff"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_states_come_back(kind, state):
     """As what they are, of every kind that msgspec or pydantic can tell from its type."""
@@ -160,7 +161,7 @@ def test_any_json_comes_back(state):
         (Any, Line("a", 1), "Line comes back as another value (dict)"),
         (Any, datetime(2026, 7, 1, tzinfo=UTC), "datetime comes back as another value (str)"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_states_that_would_come_back_as_something_else(kind, state, other):
     """They are refused, also where they are equal to what would come back: it would not do what they do."""
@@ -179,7 +180,7 @@ def test_states_that_would_come_back_as_something_else(kind, state, other):
         (Plain, Plain(), "TypeError"),
         (Any, object(), "TypeError"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_states_that_cannot_be_encoded(kind, state, cause):
     """One line, which says of what kind they are, and nothing of what is in them; the cause says more."""
