@@ -18,11 +18,11 @@ from typing import Protocol, runtime_checkable
 from benchmarks.rivals import HEADSTREAM, TYPE, Headstream, Store, payload
 from benchmarks.served import each
 from benchmarks.table import Measured, Samples, add, show
-from headstream import Decider, Event, EventStore
+from headstream import Decider, Event, EventStore, Snapshots
 
 WRITERS = 16
 COMMITS = 40
-COUNT = Decider(lambda: 0, lambda count, _event: count + 1)
+COUNT = Decider(int, lambda count, _event: count + 1, name="count", snapshots=Snapshots(int))
 CONDITIONAL, UNCONDITIONAL, TRANSACT = "on a version", "on any version", "load, decide, append"
 
 Write = Callable[[str, int], None]
