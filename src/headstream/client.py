@@ -96,8 +96,11 @@ class EventStore:
         if publish:
             self._session.check_feed()
             since = self._run(self._session.feed_version())
-        with self._turns.of(stream):
+        self._turns.take(stream)
+        try:
             head = self._append(request)
+        finally:
+            self._turns.give(stream)
         return self._publish(head, since) if publish else head
 
     def _append(self, request: Request) -> Head:
@@ -182,7 +185,7 @@ class EventStore:
         work = Transaction(
             self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts, max_age=max_age
         )
-        with self._turns.of(stream, deciding=True):
+        with self._turns.deciding(stream):
             while (decision := work.decision) is None:
                 if work.unread:
                     work.fold(self._recall(work.read()))

@@ -26,18 +26,11 @@ class Turns:
         self._deciding = set()
 
     @contextmanager
-    def of(self, stream: str, *, deciding: bool = False) -> Iterator[None]:
-        """Be the only thread that has the turn. ``deciding`` says that code of the application runs meanwhile: what it appended in this thread could wait for
-        this very turn, or for one whose owner waits for it. So that is :class:`InvalidInput`.
-        """
-        thread = get_ident()
-        if thread in self._deciding:
-            raise InvalidInput(
-                "decide appends to a stream: it may be called again, so it returns events instead", stream=stream
-            )
+    def deciding(self, stream: str) -> Iterator[None]:
+        """Have the turn while code of the application runs."""
         self.take(stream)
-        if deciding:
-            self._deciding.add(thread)
+        thread = get_ident()
+        self._deciding.add(thread)
         try:
             yield
         finally:
@@ -45,7 +38,13 @@ class Turns:
             self.give(stream)
 
     def take(self, stream: str) -> None:
-        """Wait until no other thread has the turn."""
+        """Wait until no other thread has the turn. What the application appended while it decides could wait for
+        this very turn, or for one whose owner waits for it: so that is :class:`InvalidInput`.
+        """
+        if self._deciding and get_ident() in self._deciding:
+            raise InvalidInput(
+                "decide appends to a stream: it may be called again, so it returns events instead", stream=stream
+            )
         with self._guard:
             turn, users = self._turns.get(stream) or (Lock(), 0)
             self._turns[stream] = (turn, users + 1)

@@ -137,7 +137,7 @@ class State(msgspec.Struct, frozen=True):
         return (
             450
             + 57 * len(settled)
-            + sum([350 + entry.size for entry in self.snapshots if entry.state is not None])
+            + (snapshot.size_of(self.snapshots) if "snapshots" in self.fields.extensions else 0)
             + self.tail_size
             + 41 * len(self.tail)
             + 90 * len(levels)

@@ -77,6 +77,11 @@ def listed(value: Any) -> list[Snapshot]:
     return [] if value is None else msgspec.convert(value, Listed)
 
 
+def size_of(snapshots: list[Snapshot]) -> int:
+    """About how many bytes those that travel in a head take in memory."""
+    return sum([350 + entry.size for entry in snapshots if entry.state is not None])
+
+
 def inconsistency(snapshots: list[Snapshot], version: int) -> str | None:
     """What is wrong with the snapshots of a head of this version."""
     if len({(entry.name, entry.version) for entry in snapshots}) < len(snapshots):
