@@ -55,7 +55,8 @@ def fresh_client(backend: Counted, cache_bytes: int = 0) -> EventStore:
 
 
 def new_store(backend: Counted, *, feed: bool) -> EventStore:
-    sync.run(open_store(backend.default_tail, {"feed": feed}, create=True), backend)
+    """One whose clients advance the feed only when they are asked to: a thread of theirs would be counted as well."""
+    sync.run(open_store(backend.default_tail, {"feed": feed, "advance_every": 0}, create=True), backend)
     return fresh_client(backend)
 
 
