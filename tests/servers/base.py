@@ -21,6 +21,8 @@ START_ATTEMPTS: Final = 3
 """A free port may be taken before the server binds it."""
 READY_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.05
+KILLED_SECONDS: Final = 30.0
+"""How long the system may take to take back what a killed process had: more than a moment, on a busy machine."""
 LOG_SHOWN: Final = 4_000
 """Characters of a server's log that an error shows."""
 CREDENTIALS: Final = ("AWS_", "AZURE_", "GOOGLE_")
@@ -161,10 +163,10 @@ def _end(log: Path) -> str:
 
 def _stop(process: subprocess.Popen[bytes], patience: float) -> None:
     """End the server's process group: politely, then, after ``patience`` seconds, not."""
-    for request in (signal.SIGTERM, signal.SIGKILL):
+    for request, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, KILLED_SECONDS)):
         if process.poll() is not None:
             return
         with suppress(ProcessLookupError):
             os.killpg(process.pid, request)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
+            process.wait(seconds)
