@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Generic, Self, TypeAlias, TypeVar, overload
+from operator import attrgetter
+from typing import Annotated, Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
 from uuid import UUID
 
 import msgspec
@@ -17,6 +18,7 @@ R = TypeVar("R")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _from_json: Final = msgspec.json.Decoder().decode
+_none: Final = type(None)
 _NO_METADATA: Final[Mapping[str, Any]] = {}
 
 
@@ -64,25 +66,37 @@ class Event(msgspec.Struct, frozen=True):
             raise InvalidInput(f"an event's metadata is a mapping, not {type(self.metadata).__name__}")
 
 
-class _Lazy(Generic[R]):
-    """An attribute that is made when it is first looked at, and remembered: as ``functools.cached_property``, which takes a lock before Python 3.12."""
+class _Decoded(Generic[R]):
+    """What an event holds as JSON text: decoded when it is first looked at, and remembered. In one piece, for it is done once for each event."""
 
-    def __init__(self, make: Callable[[Any], R]) -> None:
-        self._make = make
-        self._name = make.__name__
-        self.__doc__ = make.__doc__
+    def __init__(self, stored: str, nothing: Callable[[], R]) -> None:
+        self._stored = attrgetter(stored)
+        self._nothing = nothing
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
 
     @overload
     def __get__(self, event: None, owner: type) -> Self: ...
 
     @overload
-    def __get__(self, event: object, owner: type) -> R: ...
+    def __get__(self, event: RecordedEvent, owner: type) -> R: ...
 
-    def __get__(self, event: object | None, owner: type) -> Self | R:
+    def __get__(self, event: RecordedEvent | None, owner: type) -> Self | R:
         if event is None:
             return self
-        made = event.__dict__[self._name] = self._make(event)
-        return made
+        made = self._stored(event)
+        if type(made) is str:
+            try:
+                made = _from_json(made)
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise CorruptData(
+                    f"event {event.version} of stream {event.stream!r} holds text that is not JSON: {error}"
+                ) from None
+        elif made is None:
+            made = self._nothing()
+        event.__dict__[self._name] = made
+        return cast("R", made)
 
 
 class RecordedEvent(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -104,16 +118,10 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, dict=True):
     micros: int
     """When it was appended, by the writer's clock: microseconds since 1970-01-01 UTC; see :attr:`recorded_at`."""
 
-    @_Lazy
-    def data(self) -> Any:
-        """What was appended: JSON as dictionaries, lists, strings, numbers, booleans and ``None``; bytes as bytes."""
-        payload = self.payload
-        return self._decoded(payload) if isinstance(payload, str) else payload
-
-    @_Lazy
-    def metadata(self) -> dict[str, Any]:
-        """The metadata that was appended; an empty dictionary when there was none."""
-        return {} if self.metadata_json is None else self._decoded(self.metadata_json)
+    data = _Decoded[Any]("payload", _none)
+    """What was appended: JSON as dictionaries, lists, strings, numbers, booleans and ``None``; bytes as bytes."""
+    metadata = _Decoded[dict[str, Any]]("metadata_json", dict)
+    """The metadata that was appended; an empty dictionary when there was none."""
 
     @property
     def changeset_id(self) -> UUID:
@@ -124,14 +132,6 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, dict=True):
     def recorded_at(self) -> datetime:
         """When it was appended, by the writer's clock, in UTC."""
         return _EPOCH + timedelta(microseconds=self.micros)
-
-    def _decoded(self, text: str) -> Any:
-        try:
-            return _from_json(text)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise CorruptData(
-                f"event {self.version} of stream {self.stream!r} holds text that is not JSON: {error}"
-            ) from None
 
     def _identity(self) -> tuple[object, ...]:
         return (self.stream, self.version, self.type, self.payload, self.metadata_json, self.id, self.changeset)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headstream.model import _Lazy
+from headstream.model import _Decoded
 
 WIDTH: Final = 100
 """Longer signatures have a parameter a line."""
@@ -59,7 +59,7 @@ def methods(cls: type) -> dict[str, Callable[..., Any]]:
 def attributes(cls: type) -> set[str]:
     """The public fields and properties of a class, and what its constructor sets by the name of a parameter."""
     fields = {field.name for field in msgspec.structs.fields(cls)} if issubclass(cls, msgspec.Struct) else set()
-    properties = {name for name, member in vars(cls).items() if isinstance(member, (property, _Lazy))}
+    properties = {name for name, member in vars(cls).items() if isinstance(member, (property, _Decoded))}
     made = getattr(vars(cls).get("__init__"), "__code__", None)
     constructed = set(inspect.signature(cls).parameters).intersection(made.co_names if made is not None else ())
     if issubclass(cls, BaseException):
