@@ -1,4 +1,4 @@
-"""Write ``tests/data/format-N``: a store of the current format, and what is in it. Run once for each format, then never again.
+"""Write ``tests/data/format-N…``: stores of the current format, and what is in them. Each is written once, then never again.
 
 ``python tools/make_format_data.py``
 """
@@ -9,10 +9,11 @@ import json
 import shutil
 import time
 from base64 import b64encode
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstream import NO_STREAM, Event, EventStore, Expectation, connect
+from headstream import NO_STREAM, Decider, Event, EventStore, Expectation, Snapshots, connect
 from headstream.backends.files import FilesBackend
 from headstream.chance import bits80
 from headstream.drivers import sync
@@ -21,16 +22,19 @@ from headstream.protocol import checkpoint, feed, intent, keys
 from headstream.protocol.codec import FORMAT
 from headstream.protocol.intent import Intent
 
-FOLDER = Path(__file__).parents[1] / "tests" / "data" / f"format-{FORMAT}"
+DATA = Path(__file__).parents[1] / "tests" / "data"
+STORES = {f"format-{FORMAT}": (400, 3, 40, False), f"format-{FORMAT}-wide": (3000, 2, 200, True)}
+"""By name: ``tail_bytes``, ``fan_out``, how many changesets the longest stream has, and whether states are kept."""
+LONG = "long-東京"
 STREAMS = {
     "short": 1,
     "Order_1/é ü": 3,
     "a $ ~name.with %all! [kinds]": 2,
-    "long-東京": 40,
+    LONG: 0,
 }
 ABANDONED = ["never/was", "short"]
 """Streams to which somebody began to append an hour ago: one does not exist."""
-UNPUBLISHED = ["short", "new", "long-東京"]
+UNPUBLISHED = ["short", "new", LONG]
 """Streams that were appended to after the feed was advanced for the last time."""
 
 CHECKPOINTS = {"mailer": 7, "report/é 1": 0}
@@ -51,15 +55,30 @@ def plain(data: Any) -> Any:
     return {"base64": b64encode(data).decode()} if isinstance(data, bytes) else data
 
 
-def append_all(store: EventStore) -> None:
+def append_all(store: EventStore, long: int) -> None:
     """Every stream, while the feed is advanced now and then."""
-    for stream, changesets in STREAMS.items():
+    for stream, changesets in (STREAMS | {LONG: long}).items():
         head: Expectation = NO_STREAM
         for number in range(changesets):
             head = store.append(stream, events_of(stream, number), expected=head, key=f"key-{number}")
             if number % 3 == 2:
                 store.advance()
     store.advance()
+
+
+def keep_states(store: EventStore) -> None:
+    """A stream of which two deciders keep states, one in the head, one in an object."""
+    kept: Snapshots[list[str]] = Snapshots(list[str], every=2)
+    for number in range(7):
+        name, size = [("small", 10), ("large", 5000)][number % 2]
+        decider = Decider(list[str], lambda s, event: [*s, event.data["text"]], name=name, snapshots=kept)
+        event = Event("Text", {"text": (f"{number} " * size)[:size]})
+        store.transact("kept", decider, partial(deciding, event), key=f"key-{number}")
+
+
+def deciding(event: Event, _state: list[str]) -> Event:
+    """Decide for an event, whatever the state is."""
+    return event
 
 
 def abandon(store: EventStore, backend: FilesBackend, stream: str, seconds_ago: int) -> None:
@@ -76,7 +95,7 @@ def advance_and_die(store: EventStore, backend: FilesBackend) -> None:
     sync.run(feed.publish(store.settings, plan), backend)
 
 
-def contents(store: EventStore, fenced: list[str]) -> dict[str, Any]:
+def contents(store: EventStore, streams: list[str], fenced: list[str]) -> dict[str, Any]:
     """What any reader must find."""
     return {
         "streams": {
@@ -84,7 +103,7 @@ def contents(store: EventStore, fenced: list[str]) -> dict[str, Any]:
                 [event.version, event.type, plain(event.data), event.metadata, event.id, str(event.changeset_id)]
                 for event in store.read(stream)
             ]
-            for stream in [*STREAMS, "new"]
+            for stream in streams
         },
         "feed": [[event.position, event.stream, event.version] for event in store.feed(advance=False)],
         "fenced": fenced,
@@ -93,29 +112,36 @@ def contents(store: EventStore, fenced: list[str]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Write the store, and what any reader must find in it."""
-    if FOLDER.exists():
-        raise SystemExit(f"{FOLDER} exists: a store that was committed stays as it is")
-    backend = FilesBackend(FOLDER / "store")
-    with connect(backend, tail_bytes=400, fan_out=3, advance_every=0) as store:
-        append_all(store)
+def make(folder: Path, tail_bytes: int, fan_out: int, long: int, *, states: bool) -> None:
+    """Write one store, and what any reader must find in it."""
+    backend = FilesBackend(folder / "store")
+    with connect(backend, tail_bytes=tail_bytes, fan_out=fan_out, advance_every=0) as store:
+        append_all(store, long)
+        if states:
+            keep_states(store)
         for stream in ABANDONED:
             abandon(store, backend, stream, seconds_ago=3600)
         store.advance()
         for name, position in CHECKPOINTS.items():
             sync.run(checkpoint.save(name, None, position, "a-host:1"), backend)
-        for number in range(3):
-            store.append("long-東京", events_of("long-東京", 40 + number), key=f"key-{40 + number}")
+        for number in range(long, long + 3):
+            store.append(LONG, events_of(LONG, number), key=f"key-{number}")
         advance_and_die(store, backend)
         for stream in UNPUBLISHED:
-            number = {"short": 1, "new": 0, "long-東京": 43}[stream]
+            number = {"short": 1, "new": 0, LONG: long + 3}[stream]
             store.append(stream, events_of(stream, number), key=f"key-{number}")
         abandon(store, backend, "new", seconds_ago=0)
-        expected = contents(store, ["never/was"])
+        expected = contents(store, [*STREAMS, "new", *(["kept"] if states else [])], ["never/was"])
         assert keys.FEED in store.streams("$")
-    shutil.rmtree(FOLDER / "store" / ".headstream")  # locks, of use to nobody but running processes
-    (FOLDER / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False), encoding="utf-8")
+    shutil.rmtree(folder / "store" / ".headstream")  # locks, of use to nobody but running processes
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def main() -> None:
+    """Write what is missing: a store that was committed stays as it is."""
+    for name, (tail_bytes, fan_out, long, states) in STORES.items():
+        if not (DATA / name).exists():
+            make(DATA / name, tail_bytes, fan_out, long, states=states)
 
 
 if __name__ == "__main__":

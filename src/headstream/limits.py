@@ -39,6 +39,12 @@ MAX_GRACE: Final = 86_400
 MAX_PREFIX: Final = 150
 """The path of a store inside its bucket."""
 
+# --- the tail of a head ------------------------------------------------------------------------------------------
+TAIL_RAW: Final = 512
+"""Of changesets that are stored as they are, in any tail: what is more is compressed."""
+TAIL_RATIO: Final = 4
+"""Changesets are stored as they are while they have less than one part in so many of what is compressed."""
+
 # --- what one stored object may be -------------------------------------------------------------------------------
 MAX_SEGMENT: Final = MAX_CHANGESET + MAX_TAIL + 4 * MIB
 """Frames of a segment, uncompressed: a full tail, the largest changeset, and what the feed says of each of its events."""

@@ -50,7 +50,7 @@ def test_an_existing_store_is_left_alone(cli: Commands, tmp_path: Path) -> None:
     assert made == found | {"created": True}
     assert again == found
     assert made["settings"] == {
-        "tail_bytes": 4096,
+        "tail_bytes": 16384,
         "fan_out": 16,
         "feed": True,
         "advance_every": 256,

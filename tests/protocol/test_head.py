@@ -15,7 +15,7 @@ from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.model import Settings
 from headstream.protocol import codec, head, keys
 from headstream.protocol.codec import NO_DIGEST, Batch, Frame
-from headstream.protocol.head import NOTHING_SEALED, Change, Fields, Known, Packed, Sealed, Span, State, nothing
+from headstream.protocol.head import NOTHING_SEALED, Change, Fields, Known, PackedLevels, Sealed, Span, State, nothing
 from headstream.protocol.ops import ABSENT, ALWAYS, About, Matches
 from headstream.protocol.read import tail_chain
 from headstream.protocol.segment import Ref, decode_page, decode_segment
@@ -238,7 +238,9 @@ def check(stream: Stream) -> None:
 def check_bounds(state: State, chosen: Settings) -> None:
     """A head is small, and so is the way to every version."""
     fields = state.fields
-    assert head.encode(state) == head.encode(State(fields, state.tail, state.tail_size)), "what is remembered is stale"
+    fresh = State(fields, state.tail, state.tail_size, packed_tail=state.packed_tail)
+    assert head.encode(state) == head.encode(fresh), "what is remembered is stale"
+    assert head.decode(head.encode(state), KEY, "s") == state
     assert state.tail_size == sum(map(len, state.tail)) <= chosen.tail_bytes
     assert all(1 <= len(level) <= chosen.fan_out for level in fields.levels)
     segments = len(fields.levels) and fields.version
@@ -362,13 +364,13 @@ def test_what_is_remembered_makes_no_difference():
     """A head that was grown equals the same head when it was read; of its memory only the use can be seen."""
     grown = Stream(BLOBS).times(3).known.state
     read = head.decode(head.encode(grown), KEY, "s")
-    assert (grown.packed is None, read.packed is None) == (False, True)
+    assert (grown.packed_levels is None, read.packed_levels is None) == (False, True)
     assert grown == read
     assert read == grown
-    other = Packed.of([])
-    assert grown.packed == other
-    assert (grown.packed != other, grown.packed != "something else") == (False, True)
-    assert hash(grown.packed) == hash(other)
+    other = PackedLevels.of([])
+    assert grown.packed_levels == other
+    assert (grown.packed_levels != other, grown.packed_levels != "something else") == (False, True)
+    assert hash(grown.packed_levels) == hash(other)
 
 
 def test_nothing():
@@ -387,7 +389,11 @@ def read_all(body: bytes) -> State:
     return state
 
 
-@pytest.mark.parametrize("stream", [Stream().times(3), Stream(settings(150)).times(8)], ids=["tail", "segments"])
+@pytest.mark.parametrize(
+    "stream",
+    [Stream().times(3), Stream(settings(150)).times(8), Stream().times(30)],
+    ids=["tail", "segments", "a compressed tail"],
+)
 def test_every_damage_is_found(stream):
     """Each changed byte, each truncation, each byte too many."""
     check_every_damage(head.encode(stream.known.state), KEY, read_all, every=16)
@@ -497,7 +503,9 @@ def test_what_the_feed_settles(settled):
     assert GOOD.settled == frozenset()
 
 
-@pytest.mark.parametrize("settled", [None, 7, {}, "text", [7], [b"short"], [bytes(17)]], ids=shown)
+@pytest.mark.parametrize(
+    "settled", [None, 7, {}, "text", [7], [b"short"], [bytes(17)], ["MDEyMzQ1Njc4OWFiY2RlZg=="]], ids=shown
+)
 def test_settled_that_no_writer_makes(settled):
     """It is a list of ids."""
     key = keys.head("$feed")

@@ -188,6 +188,45 @@ def test_the_head_of_another_stream_is_not_believed():
     assert shelf.run(rebuild.examine("none")) == Wreck("none", ABSENT)
 
 
+def test_a_compressed_tail_that_cannot_be_read():
+    """Nothing of the tail can be told then: the changesets beside it come after it. The feed has them all."""
+    stream = Stream(TAIL).times(30)
+    state = stream.known.state
+    assert state.packed_tail is not None
+    packed = state.packed_tail.body
+    assert packed is not None
+    loose = state.tail[state.packed_tail.frames :]
+    assert loose
+    for bad in (packed[:-1], b"", "text", 7):
+        shelf = Shelf(stream.objects)
+        fields = msgspec.structs.replace(state.fields, extensions={"packed_tail": bad})
+        shelf.put("heads/s", head.encode(State(fields, loose)))
+        wreck: Wreck = shelf.run(rebuild.examine("s"))
+        assert wreck.fields == state.fields
+        assert (wreck.tail, wreck.all_read) == ((), False)
+        assert rebuilt(shelf, TAIL) is None
+        made = rebuilt(shelf, TAIL, 30, copies(stream, 1, 30))
+        assert made is not None
+        assert made.whole
+        check(shelf, stream)
+
+
+def test_a_compressed_tail_beside_damage():
+    """All of it is believed, and the head that is built again is the same."""
+    stream = Stream(TAIL).times(30)
+    state = stream.known.state
+    shelf = Shelf(stream.objects)
+    fields = msgspec.structs.replace(state.fields, digest=bytes(31) + b"1")
+    shelf.put("heads/s", head.encode(State(fields, state.tail, state.tail_size, packed_tail=state.packed_tail)))
+    wreck: Wreck = shelf.run(rebuild.examine("s"))
+    assert (wreck.tail, wreck.all_read) == (state.tail, True)
+    made = rebuilt(shelf, TAIL)
+    assert made is not None
+    assert made.whole
+    check(shelf, stream)
+    assert made.state.fields.digest == state.fields.digest
+
+
 @pytest.mark.parametrize("settings", [TAIL, SMALL], ids=["tail", "small tails"])
 def test_a_tail_of_which_a_changeset_is_lost(settings: Settings):
     """It ends before that; with the events from the feed, its digest proves that nothing is missing."""

@@ -280,21 +280,6 @@ def test_a_bomb_is_not_unpacked():
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
 
 
-def test_contexts_are_used_again():
-    """They are costly to make: one thread needs one of each, also after a failure."""
-    body, ref, last = encoded(Stream().times(3))
-    segment._compressors.clear()
-    segment._decompressors.clear()
-    for _ in range(3):
-        encoded(Stream().times(3))
-        decode_segment(body, KEY, "s", ref, last)
-    assert (len(segment._compressors), len(segment._decompressors)) == (1, 1)
-    broken, _ = forged(compressed(FRAMES)[:-1])
-    with pytest.raises(CorruptData):
-        decode_segment(broken, KEY, "s", ref, last)
-    assert isinstance(decode_segment(body, KEY, "s", ref, last), Segment)
-
-
 # --- index pages -------------------------------------------------------------------------------------------------
 
 REFS = [Ref(1, ident(1), 10), Ref(4, ident(2), 20), Ref(9, ident(3), 30)]

@@ -223,6 +223,7 @@ def test_heads_that_are_right(good):
         ([["d", 1, 0, *GOOD[3:]]], "cannot be decoded"),
         ([["d", 1, 3, limits.MAX_SNAPSHOT + 1, None, ident(1)]], "cannot be decoded"),
         ([["d", 1, 3, 5, None, b"short"]], "cannot be decoded"),
+        ([["d", 1, 3, 5, "c3RhdGU=", None]], "cannot be decoded"),
         ([GOOD[:-1]], "cannot be decoded"),
         ([[*GOOD, 1]], "cannot be decoded"),
         ([[name, *GOOD[1:]] for name in "abcdefghi"], "cannot be decoded"),

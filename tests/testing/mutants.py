@@ -289,6 +289,19 @@ MUTANTS = (
         "    dead = candidates\n",
         case="two writers and a collection",
     ),
+    # --- tails
+    Mutant(
+        "keep what was compressed of a tail that was sealed",
+        HEAD,
+        "        packed_tail = None\n        if len(frame)",
+        "        if len(frame)",
+    ),
+    Mutant(
+        "compress all of a tail, and count one changeset less",
+        "headstream.protocol.tail",
+        "PackedTail(len(frames), size,",
+        "PackedTail(len(frames) - 1, size,",
+    ),
     # --- checkpoints
     Mutant(
         "write a checkpoint whoever wrote the last",

@@ -104,7 +104,7 @@ class SqliteBackend:
     """
 
     keeps_metadata = False
-    default_tail = 4 * limits.KIB
+    default_tail = 16 * limits.KIB
     default_poll = (0.002, 0.05)
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:

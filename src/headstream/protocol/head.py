@@ -3,7 +3,7 @@
 Rules:
 
 * ``version`` and ``digest`` cover every changeset of the stream; ``sealed`` says where the segments end and the tail begins.
-* The tail holds the newest frames, byte for byte. When the next frame does not fit in ``tail_bytes``, the old tail is sealed as a
+* The tail holds the newest frames, byte for byte, the older ones of them compressed (:mod:`headstream.protocol.tail`). When the next frame does not fit in ``tail_bytes``, the old tail is sealed as a
   segment and the frame begins a new tail; a frame that is larger than a whole tail is sealed at once, behind the old tail.
 * ``levels[0]`` references the newest segments, oldest first. When it would hold more than ``fan_out`` references, the oldest
   ``fan_out`` become an index page, referenced from ``levels[1]``; and so on. So every level holds its newest reference here,
@@ -25,11 +25,13 @@ import msgspec
 from headstream import limits
 from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.model import Settings
-from headstream.protocol import codec, keys, snapshot
+from headstream.protocol import codec, keys, snapshot, tail
 from headstream.protocol.codec import NO_DIGEST, Count, Digest, Id, Name, Version
 from headstream.protocol.ops import ABSENT, ALWAYS, About, Matches, Put
+from headstream.protocol.remembered import Remembered
 from headstream.protocol.segment import Ref, encode_page, encode_segment
 from headstream.protocol.snapshot import Kept, Listed, Snapshot
+from headstream.protocol.tail import PackedTail
 
 
 class Sealed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -66,32 +68,22 @@ class Extensions(msgspec.Struct, frozen=True):
     """In the feed's head: the intents that its newest changeset settled. They may still be in the inbox, and count no more."""
     snapshots: Listed | None = None
     """In the head of an application's stream: states of deciders (:mod:`headstream.protocol.snapshot`)."""
+    packed_tail: bytes | None = None
+    """The oldest changesets of the tail, compressed (:mod:`headstream.protocol.tail`)."""
 
 
-class Packed(msgspec.Struct, frozen=True, eq=False):
-    """References, and how they are stored: most appends change none of them, and there may be hundreds.
-
-    It is remembered, not known: it says nothing of its own, and so no two are different.
-    """
+class PackedLevels(Remembered, frozen=True, eq=False):
+    """References, and how they are stored: most appends change none of them, and there may be hundreds."""
 
     levels: list[list[Ref]]
     raw: msgspec.Raw
 
     @classmethod
-    def of(cls, levels: list[list[Ref]], remembered: Packed | None = None) -> Packed:
+    def of(cls, levels: list[list[Ref]], remembered: PackedLevels | None = None) -> PackedLevels:
         """The references packed, unless that is what is ``remembered``."""
         if remembered is not None and remembered.levels is levels:
             return remembered
         return cls(levels, codec.pack(levels))
-
-    def __eq__(self, other: object) -> bool:
-        return other is None or isinstance(other, Packed)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return 0
 
 
 class State(msgspec.Struct, frozen=True):
@@ -101,8 +93,10 @@ class State(msgspec.Struct, frozen=True):
     tail: tuple[bytes, ...] = ()
     tail_size: int = 0
     """Bytes of the frames in the tail."""
-    packed: Packed | None = None
+    packed_levels: PackedLevels | None = None
     """The references as they are stored, if that is remembered."""
+    packed_tail: PackedTail | None = None
+    """How much of the tail is stored compressed."""
 
     @property
     def stream(self) -> str:
@@ -140,6 +134,7 @@ class State(msgspec.Struct, frozen=True):
             + (snapshot.size_of(self.snapshots) if "snapshots" in self.fields.extensions else 0)
             + self.tail_size
             + 41 * len(self.tail)
+            + (0 if self.packed_tail is None else self.packed_tail.stored + 130)
             + 90 * len(levels)
             + 170 * sum(map(len, levels))
         )
@@ -180,10 +175,14 @@ def decode(body: bytes, key: str, stream: str) -> State:
     _check_extensions(fields.extensions, key)
     if not isinstance(frames, list):
         raise CorruptData("the tail of the head is no list of changesets", key=key)
+    packed_tail = None
+    if (body := fields.extensions.pop("packed_tail", None)) is not None:
+        older, packed_tail = tail.unpacked(body, key)
+        frames = older + frames
     problem = _inconsistency(fields, len(frames)) or _misfit(fields)
     if problem:
         raise CorruptData(f"the head contradicts itself: {problem}", key=key)
-    return State(fields, tuple(frames), sum(map(len, frames)))
+    return State(fields, tuple(frames), sum(map(len, frames)), None, packed_tail)
 
 
 def _check_extensions(extensions: dict[str, Any], key: str) -> None:
@@ -197,7 +196,7 @@ def _check_extensions(extensions: dict[str, Any], key: str) -> None:
             features=[name[:40] for name in sorted(unknown)[:10]],
         )
     try:
-        msgspec.convert(extensions, Extensions)
+        msgspec.convert(extensions, Extensions, builtin_types=(bytes,))  # else text would pass for bytes, as base64
     except msgspec.ValidationError as error:
         raise CorruptData(f"the extensions of the head cannot be decoded: {error}", key=key) from None
 
@@ -233,7 +232,11 @@ def _inconsistency(fields: Fields, frames: int) -> str | None:
 
 def encode(state: State) -> bytes:
     """The body of the head object."""
-    fields = state.fields
+    fields, packed_tail = state.fields, state.packed_tail
+    loose, extensions = state.tail, fields.extensions
+    if packed_tail is not None and packed_tail.body is not None:
+        loose = loose[packed_tail.frames :]
+        extensions = {**extensions, "packed_tail": packed_tail.body}
     stored = (
         fields.stream,
         fields.version,
@@ -242,10 +245,10 @@ def encode(state: State) -> bytes:
         fields.digest,
         fields.fence,
         fields.sealed,
-        Packed.of(fields.levels, state.packed).raw,
-        fields.extensions,
+        PackedLevels.of(fields.levels, state.packed_levels).raw,
+        extensions,
     )
-    return codec.seal("head", stored, state.tail)
+    return codec.seal("head", stored, loose)
 
 
 def put(state: State, etag: str | None) -> Put:
@@ -267,15 +270,17 @@ def follow(state: State, change: Change, settings: Settings) -> tuple[State, tup
     digest = codec.chain_digest(old.digest, (frame,))
     sealed, levels = old.sealed, old.levels
     puts: tuple[Put, ...] = ()
+    packed_tail = state.packed_tail
     if state.tail_size + len(frame) <= settings.tail_bytes:
-        tail, size = (*state.tail, frame), state.tail_size + len(frame)
+        frames, size = (*state.tail, frame), state.tail_size + len(frame)
     else:
+        packed_tail = None
         if len(frame) <= settings.tail_bytes:
             seals, end = state.tail, Sealed(old.version, old.changeset_id, old.digest)
-            tail, size = (frame,), len(frame)
+            frames, size = (frame,), len(frame)
         else:
             seals, end = (*state.tail, frame), Sealed(version, change.id, digest)
-            tail, size = (), 0
+            frames, size = (), 0
         ref, segment = _seal(old, seals, end, change.id)
         levels, pages = _refer(old.stream, levels, ref, change.id, settings.fan_out)
         sealed, puts = end, (segment, *pages)
@@ -288,7 +293,8 @@ def follow(state: State, change: Change, settings: Settings) -> tuple[State, tup
         )
         extensions, puts = {"snapshots": msgspec.to_builtins(snapshots, builtin_types=(bytes,))}, (*puts, *objects)
     fields = Fields(old.stream, version, change.id, old.changeset_id, digest, old.fence, sealed, levels, extensions)
-    return State(fields, tail, size, Packed.of(levels, state.packed)), puts
+    packed_levels, packed_tail = PackedLevels.of(levels, state.packed_levels), tail.packed(frames, size, packed_tail)
+    return State(fields, frames, size, packed_levels, packed_tail), puts
 
 
 def _seal(old: Fields, frames: tuple[bytes, ...], end: Sealed, attempt: bytes) -> tuple[Ref, Put]:
@@ -334,7 +340,7 @@ def _refer(
 def fenced(state: State) -> State:
     """The same stream with its fence moved: every write that knows the old etag now fails."""
     fields = msgspec.structs.replace(state.fields, fence=state.fields.fence + 1)
-    return State(fields, state.tail, state.tail_size, state.packed)
+    return msgspec.structs.replace(state, fields=fields)
 
 
 class Span(msgspec.Struct, frozen=True):

@@ -30,13 +30,16 @@ from headstream.model import FeedEvent, Settings
 from headstream.protocol import codec, keys
 from headstream.protocol import head as heads
 from headstream.protocol.codec import Batch, Frame
-from headstream.protocol.head import Fields, Sealed, State
+from headstream.protocol.head import Extensions, Fields, Sealed, State
 from headstream.protocol.lineage import Lineage, Node
 from headstream.protocol.ops import ALWAYS, About, Condition, Found, Gen, Put, Stamped
 from headstream.protocol.repair import condition, shelve
 from headstream.protocol.segment import Ref, encode_segment
+from headstream.protocol.tail import unpacked
 from headstream.protocol.verify import START, Link, Part, get_many
 
+KNOWN: Final = frozenset(Extensions.__struct_fields__)
+"""Names in a head's extensions."""
 _fields: Final = msgspec.msgpack.Decoder(Fields)
 _Raw: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=codec.MIN_FRAME)]
 _body: Final = msgspec.msgpack.Decoder(tuple[int, str, bytes, bytes, list[_Raw]])
@@ -98,11 +101,12 @@ def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
         fields = _fields.decode(packed)
     except (CorruptData, UnsupportedFormat, *codec.NO_MESSAGEPACK):
         return wreck
-    if fields.stream != wreck.stream or fields.version == 0 or not fields.extensions.keys() <= {"settled", "snapshots"}:
+    if fields.stream != wreck.stream or fields.version == 0 or not fields.extensions.keys() <= KNOWN:
         return wreck
+    frames = _tail(fields.extensions.pop("packed_tail", None), tail, key)
     intact: list[bytes] = []
     before: Frame | Batch | None = None
-    for raw in tail:
+    for raw in frames or ():
         try:
             frame = decode(wreck.stream, raw, key)
         except CorruptData:
@@ -111,7 +115,19 @@ def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
             break
         intact.append(raw)
         before = frame
-    return msgspec.structs.replace(wreck, fields=fields, tail=tuple(intact), all_read=len(intact) == len(tail))
+    return msgspec.structs.replace(
+        wreck, fields=fields, tail=tuple(intact), all_read=frames is not None and len(intact) == len(frames)
+    )
+
+
+def _tail(packed: object, loose: list[bytes], key: str) -> list[bytes] | None:
+    """All changesets of a tail; none can be told if those that are compressed cannot be had: the others come after them."""
+    if packed is None:
+        return loose
+    try:
+        return unpacked(packed, key)[0] + loose if isinstance(packed, bytes) else None
+    except CorruptData:
+        return None
 
 
 def decode(stream: str, raw: bytes, key: str) -> Frame | Batch:

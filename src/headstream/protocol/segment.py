@@ -4,8 +4,7 @@ Rules:
 
 * A segment knows its stream, its place (first and last version), its own name, the segment before it, the changeset before its first and
   the digest before it. A reader checks all that it can against where it found the reference: an object in the wrong place is corrupt.
-* Frames are compressed together by zstd, with its checksum and with their size in the frame header. A reader allocates only what the
-  reference to the segment announced.
+* Frames are compressed together (:mod:`.compression`). A reader allocates only what the reference to the segment announced.
 """
 
 from __future__ import annotations
@@ -13,15 +12,16 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import msgspec
-import zstandard
 
 from headstream import limits
 from headstream.errors import CorruptData
 from headstream.protocol import codec
 from headstream.protocol.codec import Chain, Count, Digest, Id, Name, Version
+from headstream.protocol.compression import Compressor, expand
 
 ZSTD: Final = "zstd"
 LEVEL: Final = 1
+_compress: Final = Compressor(LEVEL).compress
 
 
 class Ref(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -60,33 +60,6 @@ class PageFields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
 
 _segments: Final = msgspec.msgpack.Decoder(SegmentFields)
 _pages: Final = msgspec.msgpack.Decoder(PageFields)
-_frames: Final = msgspec.msgpack.Decoder(list[codec.RawFrame])
-_pack: Final = msgspec.msgpack.Encoder().encode
-
-# zstd contexts are costly to make and must not be shared while in use: they are borrowed, and returned.
-_compressors: Final[list[zstandard.ZstdCompressor]] = []
-_decompressors: Final[list[zstandard.ZstdDecompressor]] = []
-
-
-def _compress(frames: bytes) -> bytes:
-    try:
-        context = _compressors.pop()
-    except IndexError:
-        context = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True)
-    packed = context.compress(frames)
-    _compressors.append(context)
-    return packed
-
-
-def _expand(packed: bytes) -> bytes:
-    """What was compressed; ``zstandard.ZstdError`` for anything else, and then the context is not used again."""
-    try:
-        context = _decompressors.pop()
-    except IndexError:
-        context = zstandard.ZstdDecompressor()
-    frames = context.decompress(packed, allow_extra_data=False)
-    _decompressors.append(context)
-    return frames
 
 
 def encode_segment(
@@ -101,7 +74,7 @@ def encode_segment(
 ) -> bytes:
     """The body of a segment."""
     fields = SegmentFields(stream, ref.first, ref.id, ref.size, last, previous, parent_id, digest, ZSTD)
-    return codec.seal("segment", fields, _compress(_pack(frames)))
+    return codec.seal("segment", fields, _compress(frames))
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -121,22 +94,11 @@ def decode_segment(body: bytes, key: str, stream: str, ref: Ref, last: int) -> S
         raise CorruptData("the segment does not have the size that its reference announces", key=key)
     if fields.codec != ZSTD or not isinstance(packed, bytes):
         raise CorruptData(f"the segment is compressed by {fields.codec!r}, which nobody writes", key=key)
-    frames = _decompress(packed, fields.size, key)
+    frames = expand(packed, "the segment", key, least=fields.size, most=fields.size)
     chain = codec.decode_chain(frames, fields.first - 1, fields.parent_id, key, stream=stream)
     if not chain or chain[-1].version != last or sum(map(len, frames)) != ref.size:
         raise CorruptData("the segment does not hold the changesets that it announces", key=key)
     return Segment(fields, frames, chain)
-
-
-def _decompress(packed: bytes, size: int, key: str) -> list[bytes]:
-    """The frames, which have ``size`` bytes together. No frame is shorter than 32 bytes, and MessagePack adds at most 5."""
-    try:
-        announced = zstandard.get_frame_parameters(packed).content_size
-        if not size < announced <= size + size // 4 + 5:
-            raise CorruptData("the segment does not have the size that it announces", key=key)
-        return _frames.decode(_expand(packed))
-    except (zstandard.ZstdError, msgspec.DecodeError) as error:
-        raise CorruptData(f"the segment cannot be decoded: {error}", key=key) from None
 
 
 def encode_page(stream: str, level: int, refs: list[Ref]) -> bytes:

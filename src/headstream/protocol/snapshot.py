@@ -74,7 +74,7 @@ Listed = Annotated[list[Snapshot], msgspec.Meta(min_length=1, max_length=limits.
 
 def listed(value: Any) -> list[Snapshot]:
     """The snapshots of a head, from its extension; none if it has none."""
-    return [] if value is None else msgspec.convert(value, Listed)
+    return [] if value is None else msgspec.convert(value, Listed, builtin_types=(bytes,))
 
 
 def size_of(snapshots: list[Snapshot]) -> int:
