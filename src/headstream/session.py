@@ -86,7 +86,7 @@ class Session:
         """Append, beginning with the newest head that is known."""
         proposal = request.proposal
         known = self.cache.get(proposal.stream)
-        if (held := self._held(request.head)) is not None:
+        if (held := self._held(request.head)) is not None and held is not known:
             known = held if known is None or known.state.age < held.state.age else known
         elif known is None and proposal.expected == 0:
             known = nothing(proposal.stream)
@@ -103,7 +103,7 @@ class Session:
 
     def _held(self, head: Head | None) -> Known | None:
         """What a head that the caller holds knows; nothing, if it is of another store: then it is but a version."""
-        if head is None or head._store != self.store_id:  # noqa: SLF001 - a Head is ours
+        if head is None or (head._store is not self.store_id and head._store != self.store_id):  # noqa: SLF001 - a Head is ours
             return None
         return head._known if isinstance(head._known, Known) else None  # noqa: SLF001
 
@@ -217,7 +217,7 @@ def check_prefix(prefix: object) -> None:
 def _batch(events: object) -> list[Event]:
     if isinstance(events, Event):
         return [events]
-    if isinstance(events, (str, bytes)) or not isinstance(events, Iterable):
+    if type(events) is not list and (isinstance(events, (str, bytes)) or not isinstance(events, Iterable)):
         raise InvalidInput(f"append takes an Event or several, not {type(events).__name__}")
     batch = list(islice(events, limits.MAX_EVENTS + 1))
     for event in batch:

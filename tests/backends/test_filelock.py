@@ -128,5 +128,5 @@ def test_a_child_does_not_keep_the_parents_lock(lock, path):
         with closing(FileLock(path)) as another:
             thread, entered = enter(another)
             assert not entered.wait(0.05)
-            lock._release()
+            lock.release()
             thread.join()

@@ -269,10 +269,25 @@ def test_a_stale_head_is_no_ground_for_a_conflict():
     check_appended(story.returned(), MINE, 7)
 
 
-def test_a_stale_head_and_a_real_conflict():
-    """After reading once it is certain."""
+def test_a_version_that_the_stream_has_left_behind():
+    """It never comes back to it: no request is needed to be certain."""
     stream = Stream().times(3)
-    story = append(stream, 2, known=stream.known)
+    assert append(stream, 2, known=stream.known).raised(WrongExpectedVersion).actual == 3
+
+
+def test_a_version_that_the_stream_has_left_behind_with_a_key():
+    """The append may be the one that was made after it."""
+    stream = Stream(BLOBS).grow().grow(key="k").grow()
+    story = append(stream, 1, key="k", known=stream.known)
+    second = stream.keys_of("segments/")[1]
+    story.get_many([second], (Found(stream.objects[second], "e"),))
+    assert (story.returned().version, story.returned().known) == (2, stream.known)
+
+
+def test_a_stale_head_and_a_real_conflict():
+    """A version that it has not reached may have been reached since: after reading once it is certain."""
+    stream = Stream().times(3)
+    story = append(stream, 4, known=stream.known)
     story.get("heads/s", stream.found())
     assert story.raised(WrongExpectedVersion).actual == 3
 

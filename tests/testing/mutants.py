@@ -47,6 +47,13 @@ MUTANTS = (
         2000,
     ),
     Mutant(
+        "report any conflict by a head that is remembered",
+        APPEND,
+        "isinstance(expected, int) and expected < version",
+        "isinstance(expected, int)",
+        2000,
+    ),
+    Mutant(
         "ids of a stream need not increase",
         APPEND,
         "Stamp(state.fields.changeset_id)",

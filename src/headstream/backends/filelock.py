@@ -57,7 +57,8 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._threads = threading.Lock()
+        #: Among the threads of this process: to be held around :meth:`take` and :meth:`release`.
+        self.threads = threading.Lock()
         self._file: IO[bytes] | None = None
         self._closed = False
         forks.watch(self)
@@ -69,27 +70,15 @@ class FileLock:
         Raises :class:`NotApplied` when the system gives it up, ``OSError`` when the file cannot be opened,
         :class:`InvalidInput` after :meth:`close`.
         """
-        with self._threads:
+        with self.threads:
             try:
-                self._take()
+                self.take()
                 yield
             finally:
-                self._release()
+                self.release()
 
-    def close(self) -> None:
-        """Close the file, once nobody of this process holds the lock. Idempotent."""
-        with self._threads:
-            self._closed = True
-            self._drop()
-
-    def after_fork(self) -> None:
-        """Close the inherited file, which does not release the parent's lock: as long as the child had it open, the
-        parent's death would not release it either.
-        """
-        self._threads = threading.Lock()
-        self._drop()
-
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Wait for the lock among processes; raises as :meth:`held`."""
         if self._closed:
             raise InvalidInput("the store is closed: connect again")
         for _ in range(_ATTEMPTS):
@@ -105,12 +94,26 @@ class FileLock:
             self._drop()
         raise NotApplied(f"{self._path} is deleted again and again: leave lock files alone")
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let go of it, if it was taken."""
         if self._file is not None:
             try:
                 _unlock(self._file)
             except OSError:
                 self._drop()  # closing releases too
+
+    def close(self) -> None:
+        """Close the file, once nobody of this process holds the lock. Idempotent."""
+        with self.threads:
+            self._closed = True
+            self._drop()
+
+    def after_fork(self) -> None:
+        """Close the inherited file, which does not release the parent's lock: as long as the child had it open, the
+        parent's death would not release it either.
+        """
+        self.threads = threading.Lock()
+        self._drop()
 
     def _drop(self) -> None:
         file, self._file = self._file, None

@@ -14,8 +14,8 @@ Rules, and what each leans on:
    dead, for its etag is spent. Looking at the newest changeset instead would be wrong: others may have built on ours.
 5. While an attempt is open, the append may try again, at the same version only. If both land, one of them loses (1).
 6. An error that is raised while an attempt is open is :class:`OutcomeUnknown`; otherwise nothing was written.
-7. A head that the client knows from before may be stale. It is good enough to try a commit on (1), and never good enough to
-   report a conflict: a mismatch is judged on a head that was read during this append.
+7. A head that the client knows from before may be stale. It is good enough to try a commit on (1), and to report a conflict with a version that
+   the stream has left behind, since it never comes back to it. Any other mismatch is judged on a head that was read during this append.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _append(
             if (done := (yield from _settle(known, still_open))) is not None:
                 return done
         if not _fits(proposal.expected, known.state.version):
-            if fresh:
+            if fresh or _is_past(proposal.expected, known.state.version):
                 return (yield from _mismatch(known, proposal))
             known = None
             continue
@@ -206,6 +206,10 @@ def _check_growth(known: Known, version: int) -> None:
 
 def _fits(expected: int | Expected, version: int) -> bool:
     return version == expected or expected is Expected.ANY or (expected is Expected.EXISTS and version > 0)
+
+
+def _is_past(expected: int | Expected, version: int) -> bool:
+    return isinstance(expected, int) and expected < version
 
 
 def _mismatch(known: Known, proposal: Proposal) -> Gen[Appended]:

@@ -114,8 +114,7 @@ class Client:
         events = [Event("E", deed.payload)] * deed.events
         expected: Expectation = ANY
         if rng.random() < 0.6:
-            known = self.session.cache.get(stream)
-            expected = known.state.version if known is not None and rng.random() < 0.9 else rng.randint(0, 3)
+            expected = self._expectation(stream)
         elif rng.random() < 0.1:
             expected = EXISTS
         key = deed.payload if isinstance(expected, int) else None
@@ -123,12 +122,15 @@ class Client:
             world.tell(self.name, f"appends {deed.payload} x{len(events)} to {stream} after {expected}")
             sure = deed.outcome != "unknown"
             deed.outcome = "unknown"  # should it crash
+            began = world.watcher.version(stream)
             try:
                 request = self.session.request(stream, events, expected, key)
                 head = yield from self.run(self.session.append(request))
                 deed.outcome, deed.version = "acknowledged", head.version
             except WrongExpectedVersion:
                 deed.outcome = "nothing"
+                stood = expected == began == world.watcher.version(stream) or (expected is EXISTS and began > 0)
+                world.check(not stood, f"{self.name} was refused, but {stream} was where it expected it all the time")
             except Unavailable:  # speaks of this call, not of the one before
                 deed.outcome = "nothing" if sure else "unknown"
             except OutcomeUnknown:
@@ -137,6 +139,14 @@ class Client:
             world.tell(self.name, f"{deed.outcome}: {deed.payload} {deed.version or ''}")
             if deed.outcome != "unknown" or key is None:
                 return
+
+    def _expectation(self, stream: str) -> int:
+        """The version that this client saw last, or has heard of from another, or dreams of."""
+        rng, known = self.world.rng, self.session.cache.get(stream)
+        dice = rng.random()
+        if known is not None and dice < 0.7:
+            return known.state.version
+        return self.world.watcher.version(stream) if dice < 0.9 else rng.randint(0, 3)
 
     def transact(self) -> Steps[None]:
         """A load, a decision that depends on the state, and an append; the states are kept, by two deciders and two versions of each."""

@@ -33,6 +33,11 @@ class Watcher:
             state = self._heads.get(stream)
             self._check(state is None or key not in self.reachable(state), f"{key} was removed, and {stream} needs it")
 
+    def version(self, stream: str) -> int:
+        """The version that a stream has right now."""
+        state = self._heads.get(stream)
+        return state.version if state is not None else 0
+
     def _head(self, key: str, body: bytes | None) -> None:
         stream = keys.stream_of_head(key)
         self._check(body is not None, f"the head of {stream} was removed")
