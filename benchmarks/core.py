@@ -22,7 +22,7 @@ from benchmarks.rivals import TYPE, payload
 from headstream import AsyncEventStore, Event, EventStore, Head, Settings
 from headstream.drivers.aio import Awaited
 from headstream.drivers.ids import stamp
-from headstream.protocol import codec, head, intent
+from headstream.protocol import codec, encoding, head, intent
 from headstream.protocol.head import Change
 from headstream.protocol.intent import Intent
 from headstream.protocol.ops import MISSING, Get, GetAnswer, Page, Put, Refused, Stored
@@ -134,7 +134,7 @@ def awaited(times: int) -> float:
 def parts(times: int) -> dict[str, float]:
     """What the pieces of an append take, one by one."""
     events = [Event(TYPE, payload(1))]
-    rows = codec.encode_events(events)
+    rows = encoding.encode_events(events)
     stamped = stamp()
     frame = codec.encode_frame(stamped.id, stamped.id, 100, stamped.micros, key=None, rows=rows)
     change = Change(stamped.id, frame, 1)
@@ -144,7 +144,7 @@ def parts(times: int) -> dict[str, float]:
     half, _ = head.follow(head.nothing("stream").state, change, SETTINGS)
     calls: dict[str, Callable[[], Any]] = {
         "an Event": lambda: Event(TYPE, events[0].data),
-        "its JSON and MessagePack": lambda: codec.encode_events(events),
+        "its JSON and MessagePack": lambda: encoding.encode_events(events),
         "an id and the time": stamp,
         "the frame and its checksum": lambda: codec.encode_frame(
             stamped.id, stamped.id, 100, stamped.micros, key=None, rows=rows

@@ -94,12 +94,10 @@ class HeadCache:
 
     def put(self, known: Known) -> None:
         """Remember a head, unless a newer one of the stream is."""
-        age = known.state.age
+        state = known.state
+        age = state.age
         self._cache.put(
-            known.state.stream,
-            _Seen(known, time.monotonic()),
-            known.state.size,
-            lambda seen: seen.known.state.age > age,
+            state.fields.stream, _Seen(known, time.monotonic()), state.size, lambda seen: seen.known.state.age > age
         )
 
 

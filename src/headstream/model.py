@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from operator import attrgetter
 from typing import Annotated, Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
 from uuid import UUID
@@ -271,8 +272,14 @@ def check_text(what: str, text: object, limit: int) -> None:
 
 def check_stream(name: object) -> None:
     """A name that a stream can have. ``$`` begins the names of headstream's own streams; use :func:`check_writable`."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"a stream's name is a string, not {type(name).__name__}")
+    _check_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _check_name(name: str) -> None:
     check_text("a stream's name", name, limits.MAX_STREAM_NAME)
-    assert isinstance(name, str)
     if "." in name and any(part in {".", ".."} for part in name.replace("\\", "/").split("/")):
         raise InvalidInput(f"a stream's name cannot have '.' or '..' between slashes: {name!r}")
 

@@ -28,7 +28,7 @@ from headstream.model import (
     check_text,
     check_writable,
 )
-from headstream.protocol import append, codec, feed, follow, keys, read
+from headstream.protocol import append, encoding, feed, follow, keys, read
 from headstream.protocol.append import Proposal
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place, Polled
@@ -79,7 +79,7 @@ class Session:
         if key is not None:
             check_text("a key", key, limits.MAX_IDEMPOTENCY_KEY)
         batch = _batch(events)
-        proposal = Proposal(stream, codec.encode_events(batch), len(batch), _version(stream, expected), key)
+        proposal = Proposal(stream, encoding.encode_events(batch), len(batch), _version(stream, expected), key)
         return Request(proposal, expected if isinstance(expected, Head) else None)
 
     def append(self, request: Request) -> Gen[Head]:

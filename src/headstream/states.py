@@ -16,7 +16,7 @@ import msgspec
 
 from headstream import limits
 from headstream.errors import InvalidInput
-from headstream.protocol import codec
+from headstream.protocol import encoding
 
 S = TypeVar("S")
 
@@ -55,7 +55,7 @@ class Snapshots(Generic[S]):
         self.every = every
         self.every_bytes = every_bytes
         self._state = state
-        self._encode = codec.encode_json if encode is None else encode
+        self._encode = encoding.encode_json if encode is None else encode
         self._decode = _decoder(state) if decode is None else decode
 
     def is_due(self, events: int, size: int) -> bool:

@@ -20,7 +20,7 @@ from headstream.errors import (
 )
 from headstream.model import ANY, EXISTS, Event, Expected, FeedEvent, Settings
 from headstream.protocol import append as protocol
-from headstream.protocol import codec, head, intent, keys
+from headstream.protocol import codec, encoding, head, intent, keys
 from headstream.protocol.append import Appended, Proposal
 from headstream.protocol.head import Known, State, nothing
 from headstream.protocol.intent import Intent
@@ -56,7 +56,7 @@ def append(
     settings: Settings | None = None,
 ) -> Script[Appended]:
     """An append of two events to ``stream``, about to make its first request."""
-    proposal = Proposal(stream.name, codec.encode_events(EVENTS), len(EVENTS), expected, key)
+    proposal = Proposal(stream.name, encoding.encode_events(EVENTS), len(EVENTS), expected, key)
     return Script(protocol.append(settings or stream.settings, proposal, known))
 
 
@@ -148,7 +148,7 @@ def test_every_head_that_was_read_is_handed_on():
     stale = stream.known
     seen: list[Known] = []
     stream.times(2)
-    proposal = Proposal("s", codec.encode_events(EVENTS), 2, 3)
+    proposal = Proposal("s", encoding.encode_events(EVENTS), 2, 3)
     story = Script(protocol.append(stream.settings, proposal, stale, seen.append))
     story.stamp(MINE)
     story.commit(REFUSED)
@@ -822,7 +822,7 @@ def test_nothing_is_left_open_between_appends():
 def test_abandoned():
     """A driver that lets go of it, as on cancellation, gets no further request."""
     stream = Stream().times(3)
-    proposal = Proposal("s", codec.encode_events(EVENTS), 2, 3)
+    proposal = Proposal("s", encoding.encode_events(EVENTS), 2, 3)
     step = protocol.append(stream.settings, proposal, stream.known)
     next(step)
     step.close()

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from headstream import limits
 from headstream.errors import CorruptData, InvalidInput, UnsupportedFormat
 from headstream.model import Event, FeedEvent
-from headstream.protocol import codec
+from headstream.protocol import codec, encoding
 from headstream.protocol.codec import NO_DIGEST
 from support import shown
 from support.damage import check_every_damage
@@ -57,7 +57,7 @@ FIELDS = msgspec.msgpack.Decoder(Fields)
 
 def frame_of(*events: Event, key: str | None = None, follows: int = 0, parent: bytes | None = None) -> bytes:
     """A frame with these events."""
-    return codec.encode_frame(ident(9), parent, follows, MICROS, key=key, rows=codec.encode_events(events))
+    return codec.encode_frame(ident(9), parent, follows, MICROS, key=key, rows=encoding.encode_events(events))
 
 
 def sealed_frame(*fields: object) -> bytes:
@@ -177,10 +177,10 @@ class Opaque:
 def test_what_json_cannot_say_is_refused(data, complaint):
     """Never stored as something else; the message names the event, by place and type."""
     with pytest.raises(InvalidInput, match=complaint) as caught:
-        codec.encode_events([Event("Fine"), Event("Odd", data)])
+        encoding.encode_events([Event("Fine"), Event("Odd", data)])
     assert "data of event 1 ('Odd')" in str(caught.value)
     with pytest.raises(InvalidInput, match="metadata of event 0"):
-        codec.encode_events([Event("Odd", metadata={"a": data})])
+        encoding.encode_events([Event("Odd", metadata={"a": data})])
 
 
 def test_data_that_holds_itself_is_refused():
@@ -188,23 +188,23 @@ def test_data_that_holds_itself_is_refused():
     data: list[Any] = []
     data.append(data)
     with pytest.raises(InvalidInput, match="recursion"):
-        codec.encode_events([Event("E", data)])
+        encoding.encode_events([Event("E", data)])
 
 
 def test_an_error_shows_no_data():
     """The complaint about one event does not quote what is in it."""
     with pytest.raises(InvalidInput) as caught:
-        codec.encode_events([Event("E", {"card": "4111-1111", "bad": Opaque()})])
+        encoding.encode_events([Event("E", {"card": "4111-1111", "bad": Opaque()})])
     assert "4111" not in str(caught.value)
 
 
 def test_the_largest_append(monkeypatch):
     """Exactly the bound is taken, one byte more is not."""
-    size = len(codec.encode_events([Event("E", b"x" * 1000)]))
+    size = len(encoding.encode_events([Event("E", b"x" * 1000)]))
     monkeypatch.setattr(limits, "MAX_CHANGESET", size)
-    assert len(codec.encode_events([Event("E", b"x" * 1000)])) == size
+    assert len(encoding.encode_events([Event("E", b"x" * 1000)])) == size
     with pytest.raises(InvalidInput, match=f"have {size + 1} bytes encoded; at most {size} "):
-        codec.encode_events([Event("E", b"x" * 1001)])
+        encoding.encode_events([Event("E", b"x" * 1001)])
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.data())
@@ -540,7 +540,7 @@ def test_mappings_of_many_kinds_are_looked_into():
     """NaN hides in no container."""
     nested: Mapping[str, Any] = {"a": ({"b": frozenset({math.inf})},)}
     with pytest.raises(InvalidInput, match="NaN"):
-        codec.encode_events([Event("E", nested)])
+        encoding.encode_events([Event("E", nested)])
 
 
 def test_an_object_larger_than_any_that_is_written(monkeypatch):

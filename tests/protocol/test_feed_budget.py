@@ -8,7 +8,7 @@ import pytest
 
 from headstream import limits
 from headstream.model import Event, Settings
-from headstream.protocol import codec, feed, keys
+from headstream.protocol import codec, encoding, feed, keys
 from headstream.protocol.feed import Batch, Plan, Progress
 from headstream.protocol.ops import Commit, Delete, Get, GetMany, List, Page
 from support.world import GRACE, SECOND, World, nobody
@@ -92,7 +92,7 @@ def test_a_batch_has_a_number_of_bytes(world, monkeypatch):
 def test_the_weight_of_a_changeset(world):
     """In bytes, as it is stored: text of any language, data and metadata."""
     events = [Event("E", b"x" * 3000), Event("E", "é" * 1000, {"k": "東" * 1000}), Event("E")]
-    rows = codec.encode_events(events)
+    rows = encoding.encode_events(events)
     frame = codec.decode_frame(codec.encode_frame(bytes(16), None, 0, 1, key=None, rows=rows), "k")
     assert len(rows) <= frame.weight <= len(rows) + 3 * 200
 

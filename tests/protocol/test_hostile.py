@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from headstream import limits
 from headstream.errors import CorruptData, HeadstreamError, UnsupportedFormat
 from headstream.model import Event
-from headstream.protocol import checkpoint, codec, keys
+from headstream.protocol import checkpoint, codec, encoding, keys
 from headstream.protocol.intent import Intent
 from support.decoders import HOSTILE, TARGETS, Target, framed, pack, segment_of
 from support.feeds import feed_stream
@@ -301,7 +301,7 @@ def test_as_many_events_as_there_can_be():
     """One more than an append may have is not in any changeset."""
     event = Event("E")
     for count, fine in [(limits.MAX_EVENTS, True), (limits.MAX_EVENTS + 1, False)]:
-        raw = codec.encode_frame(ident(9), None, 0, MICROS, key=None, rows=codec.encode_events([event] * count))
+        raw = codec.encode_frame(ident(9), None, 0, MICROS, key=None, rows=encoding.encode_events([event] * count))
         if fine:
             assert codec.decode_frame(raw, "k").version == count
         else:

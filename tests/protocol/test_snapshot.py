@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headstream import limits
 from headstream.errors import CorruptData, Unavailable, UnsupportedFormat
 from headstream.model import Settings
-from headstream.protocol import append, codec, head, intent, keys, read, snapshot
+from headstream.protocol import append, codec, encoding, head, intent, keys, read, snapshot
 from headstream.protocol.append import Proposal
 from headstream.protocol.head import Known, nothing
 from headstream.protocol.ops import ALWAYS, MISSING, REFUSED, Found, NotApplied, Stored, Unknown
@@ -165,7 +165,7 @@ def test_the_memory_of_a_head_is_counted_with_its_states(settings):
 def test_the_intent_names_the_object():
     """So whoever settles it as dead can remove what it made."""
     settings = msgspec.structs.replace(TAIL, feed=True)
-    proposal = Proposal("s", codec.encode_events([]), 1, 0, kept=kept(state=LARGE))
+    proposal = Proposal("s", encoding.encode_events([]), 1, 0, kept=kept(state=LARGE))
     story = Script(append.append(settings, proposal, nothing("s")))
     story.stamp(1)
     announced, put = story.commit(Stored("e1")).prelude
@@ -176,7 +176,7 @@ def test_the_intent_names_the_object():
 
 def test_every_attempt_makes_its_own_object():
     """Two attempts share none, so that of the lost one can be removed; all of them are told to the caller."""
-    proposal = Proposal("s", codec.encode_events([]), 1, 0, kept=kept(state=LARGE))
+    proposal = Proposal("s", encoding.encode_events([]), 1, 0, kept=kept(state=LARGE))
     made: list[str] = []
     story = Script(append.append(TAIL, proposal, nothing("s"), made=made))
     story.stamp(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headstream.model import Event, RecordedEvent, Settings
-from headstream.protocol import codec, head, keys
+from headstream.protocol import codec, encoding, head, keys
 from headstream.protocol.codec import Chain
 from headstream.protocol.head import Change, Known, nothing
 from headstream.protocol.ops import Found, Put
@@ -41,7 +41,7 @@ class Stream:
             state.version,
             MICROS + number * 1_000_000,
             key=key,
-            rows=codec.encode_events(events),
+            rows=encoding.encode_events(events),
         )
         grown, self.puts = head.follow(state, Change(ident(number), frame, len(events), kept=kept), self.settings)
         self._write(Known(grown, f"e{len(self.frames) + 1}"))

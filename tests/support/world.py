@@ -20,7 +20,7 @@ from headstream import limits
 from headstream.backends.memory import MemoryBackend
 from headstream.errors import HeadstreamError
 from headstream.model import ANY, Event, Expected, FeedEvent, Settings
-from headstream.protocol import append, codec, feed, keys, read
+from headstream.protocol import append, encoding, feed, keys, read
 from headstream.protocol.append import Appended, Proposal
 from headstream.protocol.feed import Progress
 from headstream.protocol.head import Known
@@ -155,7 +155,7 @@ class World:
     ) -> Script[Appended]:
         """An append of an event for each of ``data``, one with nothing if there is none; stopped before its first request."""
         events = [Event("E", one) for one in data or (None,)]
-        proposal = Proposal(stream, codec.encode_events(events), len(events), expected, kept=kept)
+        proposal = Proposal(stream, encoding.encode_events(events), len(events), expected, kept=kept)
         return self.start(append.append(self.settings, proposal, known))
 
     def append(self, stream: str, *data: object, kept: Kept | None = None) -> Appended:

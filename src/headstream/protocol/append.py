@@ -49,7 +49,7 @@ class Proposal(msgspec.Struct, frozen=True):
 
     stream: str
     rows: bytes
-    """The events, from :func:`codec.encode_events`."""
+    """The events, from :func:`encoding.encode_events`."""
     events: int
     """How many they are."""
     expected: int | Expected
@@ -126,13 +126,14 @@ def _append(
             remember(known)
             if (done := (yield from _settle(known, still_open))) is not None:
                 return done
-        if not _fits(proposal.expected, known.state.version):
-            if fresh or _is_past(proposal.expected, known.state.version):
+        version = known.state.fields.version
+        if not _fits(proposal.expected, version):
+            if fresh or _is_past(proposal.expected, version):
                 return (yield from _mismatch(known, proposal))
             known = None
             continue
         _check_patience(proposal, races, faults)
-        if (done := (yield from _duplicate(known, proposal))) is not None:
+        if proposal.key is not None and (done := (yield from _duplicate(known, proposal, proposal.key))) is not None:
             return done
         try:
             if (done := (yield from _attempt(settings, proposal, known, still_open))) is not None:
@@ -160,29 +161,30 @@ def _check_patience(proposal: Proposal, races: int, faults: int) -> None:
 
 def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _Open) -> Gen[Appended | None]:
     """One commit; ``None`` when it was refused."""
-    state = known.state
-    if state.version + proposal.events > limits.MAX_VERSION:
-        raise InvalidInput(f"a stream has at most {limits.MAX_VERSION} events", stream=proposal.stream)
-    stamp = yield from Stamp(state.fields.changeset_id)
-    frame = codec.encode_frame(
-        stamp.id, state.fields.changeset_id, state.version, stamp.micros, key=proposal.key, rows=proposal.rows
-    )
+    state, stream = known.state, proposal.stream
+    version, parent = state.fields.version, state.fields.changeset_id
+    if version + proposal.events > limits.MAX_VERSION:
+        raise InvalidInput(f"a stream has at most {limits.MAX_VERSION} events", stream=stream)
+    stamp = yield from Stamp(parent)
+    frame = codec.encode_frame(stamp.id, parent, version, stamp.micros, key=proposal.key, rows=proposal.rows)
     grown, prelude = head.follow(
         state, Change(stamp.id, frame, proposal.events, proposal.settled, proposal.kept), settings
     )
     objects = [put.key for put in prelude]
     still_open.made += objects
     if settings.feed:
-        prelude = (intent.put(Intent(stamp.id, state.stream, state.version, stamp.micros, objects)), *prelude)
-    assert not still_open.ids or still_open.follows == state.version
-    still_open.follows = state.version
+        prelude = (intent.put(Intent(stamp.id, stream, version, stamp.micros, objects)), *prelude)
+    assert not still_open.ids or still_open.follows == version
+    still_open.follows = version
     still_open.ids.append(stamp.id)
     try:
         answer = yield from Commit(prelude, head.put(grown, known.etag))
     except (NotApplied, HeadstreamError):  # it was certainly not written
         still_open.ids.pop()
         raise
-    return Appended(stamp.id, grown.version, Known(grown, answer.etag)) if isinstance(answer, Stored) else None
+    return (
+        Appended(stamp.id, version + proposal.events, Known(grown, answer.etag)) if isinstance(answer, Stored) else None
+    )
 
 
 def _settle(known: Known, still_open: _Open) -> Gen[Appended | None]:
@@ -227,11 +229,11 @@ def _mismatch(known: Known, proposal: Proposal) -> Gen[Appended]:
     )
 
 
-def _duplicate(known: Known, proposal: Proposal) -> Gen[Appended | None]:
-    """With a key and no expected version: the result of the same append in the tail or the newest segment."""
-    if proposal.key is None or not isinstance(proposal.expected, Expected):
+def _duplicate(known: Known, proposal: Proposal, key: str) -> Gen[Appended | None]:
+    """With no expected version: the result of the same append in the tail or the newest segment."""
+    if not isinstance(proposal.expected, Expected):
         return None
-    found = _with_key(tail_chain(known), proposal.key) or _with_key((yield from newest_segment(known)), proposal.key)
+    found = _with_key(tail_chain(known), key) or _with_key((yield from newest_segment(known)), key)
     return Appended(found.id, found.version, known) if found is not None else None
 
 

@@ -12,14 +12,13 @@ Rules:
 * A frame is one changeset: the CRC-32 of what follows (4 bytes, big-endian), then its MessagePack. It is encoded once, and copied
   byte for byte ever after. ``digest(n) = sha256(digest(n-1) + frame(n))``, with 32 zero bytes before the first.
 * The events of the feed's changesets are whole :class:`FeedEvent` arrays, so that a replay decodes each by one step of C.
-* Event data keeps its kind: JSON is stored as a MessagePack string, bytes as MessagePack binary, nothing as nil.
+* Event data keeps its kind (:mod:`headstream.protocol.encoding`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from zlib import crc32
@@ -27,8 +26,8 @@ from zlib import crc32
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, InvalidInput, UnsupportedFormat
-from headstream.model import Event, FeedEvent, RecordedEvent
+from headstream.errors import CorruptData, UnsupportedFormat
+from headstream.model import FeedEvent, RecordedEvent
 from headstream.protocol import keys
 
 FORMAT: Final = 1
@@ -322,55 +321,6 @@ def chain_digest(digest: bytes, frames: Iterable[bytes]) -> bytes:
 
 
 # --- events ------------------------------------------------------------------------------------------------------
-
-
-def encode_events(events: Sequence[Event]) -> bytes:
-    """The events of one changeset as MessagePack; :class:`InvalidInput` for what cannot be stored."""
-    rows: list[Row] = []
-    for event in events:  # in one piece: a call for each event would cost as much as its JSON
-        data, metadata, event_id = event.data, event.metadata, event.id
-        what = "data"
-        try:
-            if data is not None and type(data) is not bytes:
-                data = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else encode_json(data).decode()
-            what = "metadata"
-            text = encode_json(dict(metadata)).decode() if metadata else None
-        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-            raise InvalidInput(f"the {what} of event {len(rows)} ({event.type!r}) is not JSON: {error}") from None
-        rows.append((event.type, data, text, None if event_id is None else str(event_id)))
-    packed = _pack(rows)
-    if len(packed) > limits.MAX_CHANGESET:
-        raise InvalidInput(
-            f"the events have {len(packed)} bytes encoded; at most {limits.MAX_CHANGESET} are possible in one append"
-        )
-    return packed
-
-
-def encode_json(value: Any) -> bytes:
-    """A value as JSON. Raises :class:`InvalidInput` for NaN and infinities, and what msgspec raises for what it does not know."""
-    text = _to_json(value)
-    if b"null" in text and _has_nonfinite(msgspec.to_builtins(value, enc_hook=_builtin)):
-        raise InvalidInput("it holds NaN or an infinity, which JSON cannot express")
-    return text
-
-
-def _builtin(value: object) -> object:
-    """What msgspec does not know by itself: pydantic models, and whatever else offers ``model_dump``."""
-    dump = getattr(value, "model_dump", None)
-    if callable(dump):
-        return dump(mode="json")
-    raise TypeError(f"{type(value).__name__} is none of the types that msgspec encodes")
-
-
-_to_json: Final = msgspec.json.Encoder(enc_hook=_builtin).encode
-
-
-def _has_nonfinite(value: object) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, Mapping):
-        return any(map(_has_nonfinite, value.values()))
-    return isinstance(value, (list, tuple, set, frozenset)) and any(map(_has_nonfinite, value))
 
 
 def encode_published(events: Sequence[FeedEvent]) -> bytes:

@@ -126,18 +126,15 @@ class State(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """About how many bytes this takes in memory: measured, with what each object costs besides its content."""
-        levels = self.fields.levels
-        settled = self.fields.extensions.get("settled", ())
-        return (
-            450
-            + 57 * len(settled)
-            + (snapshot.size_of(self.snapshots) if "snapshots" in self.fields.extensions else 0)
-            + self.tail_size
-            + 41 * len(self.tail)
-            + (0 if self.packed_tail is None else self.packed_tail.stored + 130)
-            + 90 * len(levels)
-            + 170 * sum(map(len, levels))
-        )
+        levels, extensions = self.fields.levels, self.fields.extensions
+        size = 450 + self.tail_size + 41 * len(self.tail)
+        if self.packed_tail is not None:
+            size += self.packed_tail.stored + 130
+        if levels:
+            size += 90 * len(levels) + 170 * sum(map(len, levels))
+        if extensions:
+            size += 57 * len(extensions.get("settled", ())) + snapshot.size_of(self.snapshots)
+        return size
 
 
 class Known(msgspec.Struct, frozen=True):
