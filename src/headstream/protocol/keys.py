@@ -64,6 +64,7 @@ def escape(name: str) -> str:
     return "".join([_CODES[byte] for byte in name.encode()])
 
 
+@lru_cache(maxsize=4096)
 def unescape(escaped: str) -> str:
     """The name that :func:`escape` made ``escaped`` of; ``ValueError`` if it made it of none."""
     try:
