@@ -155,6 +155,17 @@ def test_a_head_that_is_seen_again_is_young_again(clock):
     assert cache.recent("s", 0.1) is newer
 
 
+def test_a_head_that_was_rebuilt():
+    """It may have fewer versions than what is remembered, and is newer all the same."""
+    cache = HeadCache(Cache(10_000))
+    before, after = Stream().times(3).known, Stream().times(2).fence().known
+    cache.put(before)
+    cache.put(after)
+    assert cache.get("s") is after
+    cache.put(before)
+    assert cache.get("s") is after
+
+
 def test_hits_and_misses(clock):
     """A head that is young enough is a hit; one that is not is looked for again, and counted then."""
     cache = HeadCache(Cache(10_000))

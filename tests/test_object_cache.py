@@ -171,7 +171,9 @@ def test_damage_to_the_store_is_not_kept(backend, options, damage):
     found, other = backend.get_many([Get(key), Get(neighbour)])
     assert isinstance(found, Found)
     assert isinstance(other, Found)
-    backend.commit((), Put(key, found.body[:-1] + b"?" if damage == "changed" else other.body, ALWAYS))
+    backend.commit(
+        (), Put(key, found.body[:-1] + bytes([found.body[-1] ^ 1]) if damage == "changed" else other.body, ALWAYS)
+    )
     with connect(backend, **options) as store:
         for _ in range(2):
             with pytest.raises(CorruptData) as caught:
@@ -187,7 +189,7 @@ async def test_damage_to_the_store_is_not_kept_by_an_async_store(backend, option
     found = backend.get(Get(key))
     assert isinstance(found, Found)
     async with connect_async(AsyncMemory(backend), **options) as store:
-        backend.commit((), Put(key, found.body[:-1] + b"?", ALWAYS))
+        backend.commit((), Put(key, found.body[:-1] + bytes([found.body[-1] ^ 1]), ALWAYS))
         with pytest.raises(CorruptData):
             [event async for event in store.read("s")]
         backend.commit((), Put(key, found.body, ALWAYS))

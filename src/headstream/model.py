@@ -231,7 +231,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tail_bytes: int
     """How many bytes of the newest changesets travel inside a stream's head, 0 to 1 MiB. 0: every changeset is its own
     object, as in the 2012 article."""
-    fan_out: int = 128
+    fan_out: int = 64
     """How many references a head, or one index page, holds at each level: 2 to 1,024."""
     feed: bool = True
     """Whether appends announce themselves for the feed of all events: one more small object written at the same time."""

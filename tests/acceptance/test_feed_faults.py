@@ -91,9 +91,9 @@ def test_one_fault(proxied, part):
     """Each fault in turn: the advance publishes all the same, and the next one finds nothing but what could not be settled."""
     place, proxy = proxied
     appended: dict[str, list[str]] = {}
-    with open_store(place) as store:
+    with open_store(place) as store, open_store(place) as writer:
         for number, action in enumerate(faults_of(part)):
-            append_some(store, appended)
+            append_some(writer, appended)
             announce_dead(store, number)
             rule = proxy.fault(PARTS[part], action)
             try:
@@ -120,22 +120,22 @@ def test_faults_without_end(proxied, part, acted):
     """An advance that cannot go on says so, whatever the server did; when it can, another client leaves the feed whole."""
     place, proxy = proxied
     appended: dict[str, list[str]] = {}
-    with open_store(place, retry_config=ONE_RETRY) as store:
-        append_some(store, appended)
+    with open_store(place, retry_config=ONE_RETRY) as store, open_store(place) as writer:
+        append_some(writer, appended)
         announce_dead(store, 1)
         store.advance()
-        append_some(store, appended)
+        append_some(writer, appended)
         announce_dead(store, 2)
         rule = proxy.fault(PARTS[part], Cut(acted=acted), times=FOREVER)
         with suppress(Unavailable):
             store.advance()
         assert rule.happened
-        append_some(store, appended)
         proxy.heal()
+        append_some(writer, appended)
         with open_store(place) as other:
             other.advance()
             check(other, appended)
-        append_some(store, appended)
+        append_some(writer, appended)
         assert store.advance() == 4
         check(store, appended)
 

@@ -13,7 +13,7 @@ from headstream.protocol.ops import Commit, Get, GetAnswer, Put, Refused, Stored
 from headstream.protocol.store import open_store
 
 CLOUD_TAIL = 64 * limits.KIB
-HEAD_BOUND = CLOUD_TAIL + 128 * 3 * 40 + 500
+HEAD_BOUND = CLOUD_TAIL + 64 * 3 * 40 + 500
 """A full tail, three levels of references, and the fields."""
 
 

@@ -322,7 +322,7 @@ def test_a_stream_that_does_not_exist_can_be_fenced():
     assert (read.version, read.fields.fence, read.tail) == (0, 1, ())
     assert tail_chain(Known(read, "e")) == []
     again = head.decode(head.encode(head.fenced(read)), KEY, "s")
-    assert again.age == (0, 2) > read.age > nothing("s").state.age
+    assert again.age == (2, 0) > read.age > nothing("s").state.age
     grown = follow(read, 1, 50, TAIL)
     assert (grown.version, grown.fields.parent_id, grown.fields.fence) == (1, None, 1)
     assert head.put(grown, "f1").when == Matches("f1")

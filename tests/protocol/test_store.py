@@ -89,7 +89,7 @@ def test_an_existing_store_keeps_its_settings():
     assert story.returned().settings == other.settings
 
 
-@pytest.mark.parametrize("wanted", [{"tail_bytes": 4096}, {"feed": True, "fan_out": 128}], ids=shown)
+@pytest.mark.parametrize("wanted", [{"tail_bytes": 4096}, {"feed": True, "fan_out": 64}], ids=shown)
 def test_asking_for_what_is(wanted):
     """Settings that the store has may be named."""
     story = opened(wanted)
@@ -294,9 +294,9 @@ GOOD_JSON = msgspec.json.encode(DESCRIPTION)
         GOOD_JSON.replace(b"4096", b"-1"),
         GOOD_JSON.replace(b"4096", b"4096.5"),
         GOOD_JSON.replace(b"4096", b"true"),
-        GOOD_JSON.replace(b'"fan_out":128', b'"fan_out":1'),
+        GOOD_JSON.replace(b'"fan_out":64', b'"fan_out":1'),
         GOOD_JSON.replace(b'"feed":true', b'"feed":1'),
-        GOOD_JSON.replace(b'"fan_out":128', b'"fan_out":128,"shards":4'),
+        GOOD_JSON.replace(b'"fan_out":64', b'"fan_out":64,"shards":4'),
         GOOD_JSON.replace(b'"store_id":"0', b'"store_id":"x'),
         GOOD_JSON.replace(b'"created_at"', b'"created"'),
     ],

@@ -216,7 +216,7 @@ def test_what_nobody_writes(packed):
     assert caught.value.key == KEY
 
 
-@pytest.mark.parametrize("packed", ["dGV4dA==", 7, [b"frame"], {"a": 1}])
+@pytest.mark.parametrize("packed", [None, "dGV4dA==", 7, [b"frame"], {"a": 1}])
 def test_another_type(packed):
     """Of an extension that is known, what it holds is checked."""
     with pytest.raises(CorruptData, match="extensions"):

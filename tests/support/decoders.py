@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zlib import crc32
@@ -16,6 +17,7 @@ from headstream.model import Settings
 from headstream.protocol import checkpoint, codec, head, intent, keys, snapshot, store
 from headstream.protocol.codec import FORMAT, NO_DIGEST
 from headstream.protocol.intent import Intent
+from headstream.protocol.read import tail_chain
 from headstream.protocol.segment import (
     LEVEL,
     PageFields,
@@ -129,15 +131,39 @@ def packed_already(inner: bytes) -> Any:
 
 def _head(name: str, stream: Stream) -> Target:
     """The head that a stream has, around its tail."""
-    state = stream.known.state
-
-    def read(body: bytes) -> bytes:
-        return head.encode(head.decode(body, KEY, stream.name))
+    _, _, _, fields, loose = msgspec.msgpack.decode(head.encode(stream.known.state))
 
     def wrap(inner: bytes) -> bytes:
-        return codec.seal("head", packed_already(inner), state.tail)
+        return codec.seal("head", packed_already(inner), loose)
 
-    return Target(name, read, msgspec.msgpack.decode(head.encode(state))[3], wrap)
+    return Target(name, partial(_head_again, stream.name), fields, wrap)
+
+
+def _head_again(stream: str, body: bytes) -> bytes:
+    return head.encode(head.decode(body, KEY, stream))
+
+
+def _packed_tail() -> Target:
+    """What is compressed in a head: the list of its oldest changesets, under zstd's checksum and that of the fields. It is compressed again here,
+    for a writer may do so in many ways."""
+    stream = Stream(TAIL).grow(200).grow(300, 1).grow(9)
+    state = stream.known.state
+    assert state.packed_tail is not None
+    key = keys.head(stream.name)
+    frames = state.tail[: state.packed_tail.frames]
+
+    def wrap(inner: bytes) -> bytes:
+        fields = msgspec.structs.replace(state.fields, extensions={"packed_tail": _compress(inner)})
+        return codec.seal("head", fields, state.tail[len(frames) :])
+
+    def read(body: bytes) -> bytes:
+        found = head.decode(body, key, stream.name)
+        tail_chain(head.Known(found, "e"))
+        if found.packed_tail is None:
+            return head.encode(found)
+        return wrap(pack(found.tail[: found.packed_tail.frames]))
+
+    return Target("compressed tail", read, pack(frames), wrap, key)
 
 
 # --- frames ------------------------------------------------------------------------------------------------------
@@ -319,6 +345,8 @@ def _all() -> list[Target]:
         _snapshot_target(),
         _store_target(),
         *_key_targets(),
+        _head("head with a compressed tail", Stream(TAIL).times(30)),
+        _packed_tail(),
     ]
 
 

@@ -41,8 +41,8 @@ MUTANTS = (
     Mutant(
         "resend an attempt with its id",
         APPEND,
-        "    stamp = yield from Stamp(state.fields.changeset_id)\n",
-        "    stamp = yield from Stamp(state.fields.changeset_id)\n"
+        "    stamp = yield from Stamp(parent)\n",
+        "    stamp = yield from Stamp(parent)\n"
         "    stamp = globals().setdefault('_SENT', {}).setdefault(id(proposal), (stamp, proposal))[0]\n",
         2000,
     ),
@@ -56,7 +56,7 @@ MUTANTS = (
     Mutant(
         "ids of a stream need not increase",
         APPEND,
-        "Stamp(state.fields.changeset_id)",
+        "Stamp(parent)",
         "Stamp()",
         2000,
     ),
@@ -71,9 +71,9 @@ MUTANTS = (
     Mutant(
         'trust a refusal ("already exists")',
         APPEND,
-        "    return Appended(stamp.id, grown.version, Known(grown, answer.etag)) if isinstance(answer, Stored) else None\n",
+        "    if not isinstance(answer, Stored):\n        return None\n    return Appended(stamp.id, version + proposal.events, Known(grown, answer.etag))\n",
         "    if isinstance(answer, Stored):\n"
-        "        return Appended(stamp.id, grown.version, Known(grown, answer.etag))\n"
+        "        return Appended(stamp.id, version + proposal.events, Known(grown, answer.etag))\n"
         "    still_open.ids.pop()\n"
         "    return None\n",
     ),

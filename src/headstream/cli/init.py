@@ -39,7 +39,7 @@ EXAMPLES = (
     "--fan-out",
     type=int,
     metavar="N",
-    help="How many references a head, or one index page, holds at each level, 2 to 1024; 128 if not given.",
+    help="How many references a head, or one index page, holds at each level, 2 to 1024; 64 if not given.",
 )
 @click.option(
     "--feed/--no-feed",

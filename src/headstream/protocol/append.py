@@ -182,9 +182,9 @@ def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _
     except (NotApplied, HeadstreamError):  # it was certainly not written
         still_open.ids.pop()
         raise
-    return (
-        Appended(stamp.id, version + proposal.events, Known(grown, answer.etag)) if isinstance(answer, Stored) else None
-    )
+    if not isinstance(answer, Stored):
+        return None
+    return Appended(stamp.id, version + proposal.events, Known(grown, answer.etag))
 
 
 def _settle(known: Known, still_open: _Open) -> Gen[Appended | None]:

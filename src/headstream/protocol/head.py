@@ -68,7 +68,7 @@ class Extensions(msgspec.Struct, frozen=True):
     """In the feed's head: the intents that its newest changeset settled. They may still be in the inbox, and count no more."""
     snapshots: Listed | None = None
     """In the head of an application's stream: states of deciders (:mod:`headstream.protocol.snapshot`)."""
-    packed_tail: bytes | None = None
+    packed_tail: bytes = b""
     """The oldest changesets of the tail, compressed (:mod:`headstream.protocol.tail`)."""
 
 
@@ -120,8 +120,8 @@ class State(msgspec.Struct, frozen=True):
 
     @property
     def age(self) -> tuple[int, int]:
-        """Grows with every write of the head."""
-        return self.fields.version, self.fields.fence
+        """Grows with every write of the head: one that was rebuilt after a loss has fewer versions, and a higher fence."""
+        return self.fields.fence, self.fields.version
 
     @property
     def size(self) -> int:
@@ -222,7 +222,9 @@ def _inconsistency(fields: Fields, frames: int) -> str | None:
     if (sealed.version == 0) != (not fields.levels):
         return "its index does not fit its segments"
     firsts = [ref.first for level in reversed(fields.levels) for ref in level]
-    if firsts and (firsts[0] != 1 or firsts[-1] > sealed.version or sorted(set(firsts)) != firsts):
+    if firsts and (
+        firsts[0] != 1 or firsts[-1] > sealed.version or sorted(firsts) != firsts or len(set(firsts)) < len(firsts)
+    ):
         return "its references are out of order"
     return None
 
