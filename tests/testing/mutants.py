@@ -296,13 +296,6 @@ MUTANTS = (
         "    dead = candidates\n",
         case="two writers and a collection",
     ),
-    Mutant(
-        "judge by a head that is remembered, whatever was announced since",
-        VERDICTS,
-        "if known is not None and known.state.version > max([entry.follows for entry in waiting[stream]]):",
-        "if known is not None:",
-        2000,
-    ),
     # --- tails
     Mutant(
         "keep what was compressed of a tail that was sealed",

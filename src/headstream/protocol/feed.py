@@ -6,7 +6,7 @@ An advance moves committed changesets from the inbox into the feed::
               2  LIST the inbox                      -> first: what is known to be announced
               3  LIST the inbox again                -> second: what may be settled
               4  DELETE what is in the second list and in the head of 1 as settled: a crash left it there
-    publish   5  GET the heads of the streams of the oldest intents, unless one is remembered that is past them all (:mod:`headstream.protocol.verdicts`)
+    publish   5  GET the heads of the streams of the oldest intents (:mod:`headstream.protocol.verdicts`)
               6  for every intent of the second list:
                    no intent of the first list follows this version of the stream, or a later one
                                                      -> leave it to the next survey

@@ -4,8 +4,6 @@ Rules:
 
 * What is in its stream stays there, and what is dead stays dead (feed, rule 4): such a verdict holds however much later it is used. So whoever looks
   at a stream judges all that a plan has of it, and fetches no head, and no segment, twice for it.
-* For the same reason a head that is remembered, however old, is enough for what the stream had grown past then: so who advances what he appended himself
-  fetches no head at all.
 * What may still come is judged anew, on a head that is read anew.
 * Segments of several streams are fetched together, as many as fit in ``READ_WINDOW``; what is found before it is needed is kept, about
   ``FEED_AHEAD`` bytes of it.
@@ -14,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import TypeAlias
@@ -33,7 +31,7 @@ from headstream.protocol.read import changesets_of
 AGAIN = "the storage did not answer while the feed was advanced; nothing is lost: try again later"
 
 Cached: TypeAlias = Callable[[str], Known | None]
-"""The head of a stream as it was seen last: it saves a request, or a body."""
+"""The head of a stream as it was seen last, to save its body."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -115,7 +113,7 @@ def look(
             break
         waiting = waiting or _by_stream(verdicts, rest)
         pasts: list[tuple[Known, list[Announced]]] = []
-        for known in (yield from _heads(some, waiting, cached)):
+        for known in (yield from _heads(some, cached)):
             entries = waiting[known.state.stream]
             _check_growth(known, entries)
             version = known.state.version
@@ -148,26 +146,21 @@ def _check_growth(known: Known, entries: Sequence[Announced]) -> None:
         )
 
 
-def _heads(streams: Sequence[str], waiting: Mapping[str, Sequence[Announced]], cached: Cached) -> Gen[list[Known]]:
-    """Heads of ``streams`` by which all that is waiting can be judged."""
+def _heads(streams: Sequence[str], cached: Cached) -> Gen[list[Known]]:
+    """The heads of ``streams``, in their order."""
+    before = [cached(stream) for stream in streams]
+    gets = tuple(
+        [Get(keys.head(stream), known.etag if known else None) for stream, known in zip(streams, before, strict=True)]
+    )
+    answers = yield from get_many(gets)
     heads: list[Known] = []
-    asked: list[tuple[str, Known | None]] = []
-    for stream in streams:
-        known = cached(stream)
-        if known is not None and known.state.version > max([entry.follows for entry in waiting[stream]]):
-            heads.append(known)
+    for stream, known, get, answer in zip(streams, before, gets, answers, strict=True):
+        if isinstance(answer, Found):
+            heads.append(Known(head.decode(answer.body, get.key, stream), answer.etag))
+        elif isinstance(answer, Missing) or known is None:
+            heads.append(nothing(stream))
         else:
-            asked.append((stream, known))
-    if asked:
-        gets = tuple([Get(keys.head(stream), known.etag if known else None) for stream, known in asked])
-        answers = yield from get_many(gets)
-        for (stream, known), get, answer in zip(asked, gets, answers, strict=True):
-            if isinstance(answer, Found):
-                heads.append(Known(head.decode(answer.body, get.key, stream), answer.etag))
-            elif isinstance(answer, Missing) or known is None:
-                heads.append(nothing(stream))
-            else:
-                heads.append(known)
+            heads.append(known)
     return heads
 
 
