@@ -86,8 +86,10 @@ class Uma:
         return len([msgspec.json.decode(event.event.data) for event in events])
 
     def tail(self, stream: str) -> Any:
-        newest = next(self._client.read(self._query(stream), backwards=True, limit=1), None)
-        return None if newest is None else newest.position
+        newest = list(
+            self._client.read(self._query(stream), backwards=True, limit=1)
+        )  # to its end: a call that is given up resets the connection
+        return newest[0].position if newest else None
 
     def follow(self, stream: str, tail: Any, number: int) -> bool:
         try:

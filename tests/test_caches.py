@@ -155,6 +155,19 @@ def test_a_head_that_is_seen_again_is_young_again(clock):
     assert cache.recent("s", 0.1) is newer
 
 
+def test_whether_a_head_was_just_seen(clock):
+    """This very one, and not too long ago; it counts neither as a hit nor as a miss."""
+    cache = HeadCache(Cache(10_000))
+    stream = Stream().grow()
+    older, newer = stream.known, stream.grow().known
+    assert not cache.saw(newer, 1)
+    cache.put(newer)
+    clock.now += 1
+    assert [cache.saw(newer, age) for age in (0, 1, 1.1)] == [False, False, True]
+    assert not cache.saw(older, 2)
+    assert (cache.hits, cache.misses) == (0, 0)
+
+
 def test_a_head_that_was_rebuilt():
     """It may have fewer versions than what is remembered, and is newer all the same."""
     cache = HeadCache(Cache(10_000))

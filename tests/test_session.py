@@ -291,6 +291,21 @@ def test_an_old_head_and_a_newer_cache():
     assert append(one, old).raised(WrongExpectedVersion).actual == 4
 
 
+def test_a_store_that_was_set_back(monkeypatch):
+    """A copy of an old head, or a repair that accepted a loss: the client is wrong for a second, and then looks."""
+    stream = Stream().times(3)
+    there = stream.found()
+    one = session()
+    one.cache.put(stream.grow().known)
+    assert append(one, 3).raised(WrongExpectedVersion).actual == 4
+    monkeypatch.setattr(limits, "CONFLICT_AGE", -1.0)
+    story = append(one, 3)
+    story.get("heads/s", there)
+    story.stamp(9)
+    story.commit(Stored("e9"))
+    assert story.returned().version == 4
+
+
 def test_a_head_of_another_store_saves_nothing():
     """What it knows is of another stream by the same name: only its version counts."""
     foreign = Session(TAIL, 0, UUID(int=1)).head_of(Stream().times(3).known)

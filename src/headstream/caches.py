@@ -92,6 +92,11 @@ class HeadCache:
         self.hits += 1
         return seen.known
 
+    def saw(self, known: Known, max_age: float) -> bool:
+        """Whether this head was seen to be the newest less than ``max_age`` seconds ago."""
+        seen = self._cache.get(known.state.stream)
+        return seen is not None and seen.known is known and time.monotonic() - seen.at < max_age
+
     def put(self, known: Known) -> None:
         """Remember a head, unless a newer one of the stream is."""
         state = known.state

@@ -350,7 +350,7 @@ class Transaction(Generic[S, E]):
             self._conflicts += 1
             if self._conflicts >= self._attempts:
                 raise error
-            # The head that the append has just read is as new as any. After a pause it is not.
+            # A head that the append has read just now is as new as any. After a pause it is not.
             self._load_again(error.actual if self._conflicts == 1 else None)
             if self._conflicts > 1:
                 yield from Pause(_pause(limits.RACE_PAUSE, self._conflicts - 1))

@@ -54,7 +54,7 @@ class WrongExpectedVersion(HeadstreamError):
         self.stream = stream
         #: The version that the caller expected, or ``"EXISTS"``.
         self.expected = expected
-        #: The version that the stream has; 0 when it does not exist.
+        #: A version that the stream has reached, as the client saw it last; 0 when it does not exist.
         self.actual = actual
 
 

@@ -50,11 +50,13 @@ MAX_SEGMENT: Final = MAX_CHANGESET + MAX_TAIL + 4 * MIB
 """Frames of a segment, uncompressed: a full tail, the largest changeset, and what the feed says of each of its events."""
 MAX_OBJECT: Final = MAX_SEGMENT + 1 * MIB
 MAX_FIELDS: Final = 1 * MIB
-"""Of an object's fields: an index as large as it can be takes a quarter of it."""
+"""Of an object's fields: in a head, a compressed tail takes two thirds of it at most, and an index as large as it can be a quarter."""
 
 # --- how long the protocols try ----------------------------------------------------------------------------------
 APPEND_ATTEMPTS: Final = 200
 """Commits that one append may try before it gives up on a stream that others win again and again."""
+CONFLICT_AGE: Final = 1.0
+"""Seconds: how long ago a head may have been seen that reports a conflict without a request."""
 FAULT_ATTEMPTS: Final = 8
 """Faults (time-outs, 5xx, throttling) on the commits of one append before it gives up: about five seconds of pauses."""
 RACE_PAUSE: Final = (0.002, 0.5)

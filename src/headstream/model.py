@@ -63,7 +63,7 @@ class Event(msgspec.Struct, frozen=True):
         check_text("an event's type", self.type, limits.MAX_TYPE)
         if self.id is not None:
             check_text("an event's id", str(self.id) if isinstance(self.id, UUID) else self.id, limits.MAX_EVENT_ID)
-        if self.metadata is not _NO_METADATA and not isinstance(self.metadata, Mapping):
+        if type(self.metadata) is not dict and not isinstance(self.metadata, Mapping):
             raise InvalidInput(f"an event's metadata is a mapping, not {type(self.metadata).__name__}")
 
 

@@ -91,7 +91,7 @@ class Session:
         elif known is None and proposal.expected == 0:
             known = nothing(proposal.stream)
         try:
-            appended = yield from append.append(self.settings, proposal, known, self._remember)
+            appended = yield from append.append(self.settings, proposal, known, self._remember, just_saw=self._just_saw)
         except WrongExpectedVersion:
             self._meter.conflict()
             raise
@@ -106,6 +106,10 @@ class Session:
         if head is None or (head._store is not self.store_id and head._store != self.store_id):  # noqa: SLF001 - a Head is ours
             return None
         return head._known if isinstance(head._known, Known) else None  # noqa: SLF001
+
+    def _just_saw(self, known: Known) -> bool:
+        """Whether a head is as good as fresh."""
+        return self.cache.saw(known, limits.CONFLICT_AGE)
 
     def recent(self, stream: str, max_age: float) -> Known | None:
         """The head of a stream, if it was seen in the last ``max_age`` seconds."""

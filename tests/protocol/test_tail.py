@@ -229,3 +229,12 @@ def test_an_unknown_feature_beside_it():
     fields = msgspec.structs.replace(state.fields, extensions={"packed_tail": b"no zstd", "rotated": 1})
     with pytest.raises(UnsupportedFormat):
         head.decode(codec.seal("head", fields, []), KEY, "s")
+
+
+def test_there_is_room_for_it_in_a_head():
+    """Beside the largest index, all that the feed settles, and kept states: whatever was chosen, no head is written that nobody can read."""
+    levels = next(number for number in range(1, 20) if limits.MAX_FAN_OUT**number > limits.MAX_VERSION)
+    index = levels * (limits.MAX_FAN_OUT * 37 + 5)
+    states = limits.SNAPSHOT_INLINE + limits.MAX_SNAPSHOTS * (limits.MAX_DECIDER_NAME * 4 + 60)
+    fields = limits.MAX_STREAM_NAME + 300
+    assert limits.MAX_TAIL * 2 // 3 + index + max(18 * limits.FEED_BATCH_INTENTS, states) + fields < limits.MAX_FIELDS

@@ -296,6 +296,12 @@ MUTANTS = (
         "    dead = candidates\n",
         case="two writers and a collection",
     ),
+    Mutant(
+        "a fence that loses the newest changeset",
+        HEAD,
+        "fields = msgspec.structs.replace(state.fields, fence=state.fields.fence + 1)",
+        "fields = msgspec.structs.replace(state.fields, fence=state.fields.fence + 1, version=max(0, state.fields.version - 1))",
+    ),
     # --- tails
     Mutant(
         "keep what was compressed of a tail that was sealed",

@@ -14,8 +14,9 @@ Rules, and what each leans on:
    dead, for its etag is spent. Looking at the newest changeset instead would be wrong: others may have built on ours.
 5. While an attempt is open, the append may try again, at the same version only. If both land, one of them loses (1).
 6. An error that is raised while an attempt is open is :class:`OutcomeUnknown`; otherwise nothing was written.
-7. A head that the client knows from before may be stale. It is good enough to try a commit on (1), and to report a conflict with a version that
-   the stream has left behind, since it never comes back to it. Any other mismatch is judged on a head that was read during this append.
+7. A head that the client knows from before may be stale. It is good enough to try a commit on (1). One that was seen a moment ago is good enough to
+   report a conflict with a version that the stream has left behind, since it never comes back to it; a moment, for a store can be set back, by a
+   copy or a repair that accepts a loss. Any other mismatch is judged on a head that was read during this append.
 """
 
 from __future__ import annotations
@@ -85,12 +86,14 @@ def append(
     proposal: Proposal,
     known: Known | None,
     remember: Callable[[Known], None] = lambda _known: None,
+    *,
+    just_saw: Callable[[Known], bool] = lambda _known: False,
     made: list[str] | None = None,
 ) -> Gen[Appended]:
     """Append the changeset, trying again after races and faults as far as that is safe.
 
     ``known`` is the stream's head as the caller last saw it, if it did. Each head that is read on the way is handed to
-    ``remember``, so that a caller who lost a race has what it needs next. The keys of the objects that were made for attempts are added
+    ``remember``, so that a caller who lost a race has what it needs next. ``just_saw`` says whether a head is as good as one that is read now. The keys of the objects that were made for attempts are added
     to ``made``: after :class:`WrongExpectedVersion` all of them are garbage.
 
     Raises :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, and what a
@@ -98,7 +101,7 @@ def append(
     """
     still_open = _Open(made=[] if made is None else made)
     try:
-        return (yield from _append(settings, proposal, known, still_open, remember))
+        return (yield from _append(settings, proposal, known, still_open, remember, just_saw=just_saw))
     except HeadstreamError as error:
         if not still_open.ids:
             raise
@@ -116,6 +119,8 @@ def _append(
     known: Known | None,
     still_open: _Open,
     remember: Callable[[Known], None],
+    *,
+    just_saw: Callable[[Known], bool],
 ) -> Gen[Appended]:
     fresh = False
     races = faults = 0
@@ -128,7 +133,7 @@ def _append(
                 return done
         version = known.state.fields.version
         if not _fits(proposal.expected, version):
-            if fresh or _is_past(proposal.expected, version):
+            if fresh or (_is_past(proposal.expected, version) and just_saw(known)):
                 return (yield from _mismatch(known, proposal))
             known = None
             continue

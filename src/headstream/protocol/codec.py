@@ -211,7 +211,7 @@ def check_format(body: bytes, key: str) -> None:
 def encode_frame(
     changeset_id: bytes, parent: bytes | None, follows: int, micros: int, *, key: str | None, rows: bytes
 ) -> bytes:
-    """A frame; ``rows`` are events as :func:`encode_events` made them."""
+    """A frame; ``rows`` are events as :func:`encoding.encode_events` made them."""
     packed = _pack((changeset_id, parent, follows, micros, key, msgspec.Raw(rows)))
     return crc32(packed).to_bytes(4, "big") + packed
 

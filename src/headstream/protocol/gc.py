@@ -35,7 +35,7 @@ Rules, and what each leans on:
    cost a writer a second try, and nothing else. An id from the future is old too: it waits for nobody.
 8. Names that nobody here makes are reported, and never deleted.
 
-Whoever reads is not disturbed: but for snapshots, an older head refers to nothing that the newest does not lead to; and who finds a snapshot gone reads the head again. A dry run makes steps 1 to 4.
+Whoever reads is not disturbed: but for snapshots, and unless the head was rebuilt meanwhile, an older head refers to nothing that the newest does not lead to; and who finds a snapshot gone reads the head again. A dry run makes steps 1 to 4.
 """
 
 from __future__ import annotations

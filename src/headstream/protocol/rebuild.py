@@ -14,7 +14,7 @@ Rules:
    announced. A digest is SHA-256 over every changeset: if it is equal, everything is.
 3. What may be the changeset of an attempt that failed is not taken: the end of a leaf with its attempt's own id, unless rule 2 or the feed says that it was committed.
 4. A leaf may be what a failed attempt left, to be deleted with it, even where its changesets are the stream's. So what it holds is copied, unless the body refers to it.
-5. The fence of a rebuilt head is the time of the repair, which is above any fence that was counted: so its content, and its etag, are new.
+5. The fence of a rebuilt head is the time of the repair, which is above any fence that was counted, or above that of an earlier repair: so its content, and its etag, are new.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def rebuild(
         end.changeset_id,
         end.parent_id,
         end.digest,
-        stamp.micros,
+        _fence(wreck, stamp),
         sealed,
         levels,
         settled_by(newest),
@@ -258,6 +258,12 @@ def rebuild(
     body = heads.encode(state)
     about = About(stream, end.version, end.changeset_id or bytes(16), end.parent_id)
     return Rebuilt(state, (*puts, *pages, Put(keys.head(stream), body, wreck.when, about)), whole)
+
+
+def _fence(wreck: Wreck, stamp: Stamped) -> int:
+    """The time, or what is above the fence that there was, if another machine's clock was ahead."""
+    before = 0 if wreck.fields is None else wreck.fields.fence
+    return max(stamp.micros, before + 1) if before < limits.MAX_VERSION else stamp.micros
 
 
 def settled_by(newest: Frame | Batch | None) -> dict[str, Any]:

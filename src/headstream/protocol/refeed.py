@@ -108,6 +108,6 @@ def extend(state: State, entries: Sequence[Entry], settings: Settings) -> Gen[St
 def finish(state: State, settled: Sequence[bytes], when: Condition) -> Gen[bool]:
     """Make it the feed, unless that was written meanwhile; whether it is. Raises :class:`Unavailable`."""
     fields = msgspec.structs.replace(state.fields, extensions={"settled": list(settled)})
-    body = head.encode(State(fields, state.tail, state.tail_size))
+    body = head.encode(msgspec.structs.replace(state, fields=fields))
     about = About(keys.FEED, fields.version, fields.changeset_id or bytes(16), fields.parent_id)
     return (yield from write([Put(keys.head(keys.FEED), body, when, about)]))

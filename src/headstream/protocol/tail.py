@@ -4,7 +4,7 @@ Rules:
 
 * The oldest frames of a tail are compressed together when those that are not have grown to a quarter of them, and to ``TAIL_RAW`` at least. So
   all that is ever compressed for a tail is a small multiple of it, an append seldom does it, and what is uploaded stays small.
-* They stay uncompressed if that would not save a third.
+* They stay uncompressed if that would not save a third: so ``MAX_FIELDS`` has room for them. That it was tried is known to the client that tried it, and to no other.
 * A tail means its frames. How many of them are compressed is the writer's affair, and no two tails differ by it.
 """
 

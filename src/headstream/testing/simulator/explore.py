@@ -306,6 +306,7 @@ def explore(case: Case) -> Explored:
     limits = {
         "FEED_BATCH_INTENTS": case.batch,
         "FEED_WINDOW": case.window,
+        "CONFLICT_AGE": 10**9,
         "APPEND_ATTEMPTS": case.attempts,
         "ADVANCE_ATTEMPTS": case.attempts,
     }

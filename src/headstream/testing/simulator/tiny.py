@@ -17,6 +17,7 @@ TINY: Final[dict[str, tuple[int, ...]]] = {
     "FEED_HEADS": (1, 2, 64),
     "SNAPSHOT_INLINE": (0, 60, 4096),
     "MAX_SNAPSHOTS": (1, 8),
+    "CONFLICT_AGE": (0, 10**9),
     "TAIL_RAW": (1, 300, 10**6),
     "READ_WINDOW": (1, 500, 10**6),
     "READ_WINDOW_OBJECTS": (1, 2, 32),

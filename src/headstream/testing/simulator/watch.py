@@ -46,6 +46,7 @@ class Watcher:
         before = self._heads.get(stream)
         if before is not None:
             self._check(state.age > before.age, f"the head of {stream} went from {before.age} to {state.age}")
+            self._check(state.version >= before.version, f"{stream} went back from {before.version} to {state.version}")
         self._heads[stream] = state
         for ref in spans(state.fields):
             self._check(ref.key(stream) in self.objects, f"the head of {stream} refers to an object that is not there")
