@@ -34,7 +34,7 @@ WAYS: dict[str, tuple[bool, int]] = {
     "never advanced": (True, 0),
     "advance_every=64": (True, 64),
     "advance_every=256": (True, 256),
-    "advance_every=1024": (True, 1024),
+    "advance_every=1000": (True, 1000),
     "advance_every=4096": (True, 4096),
     FOLLOWED: (True, 0),
 }

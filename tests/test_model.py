@@ -259,7 +259,7 @@ def test_expectations_look_like_their_names():
 
 def test_settings():
     """The ends of each range are inside."""
-    usual = Settings(tail_bytes=0, fan_out=64, feed=True, advance_every=256, grace_seconds=60)
+    usual = Settings(tail_bytes=0, fan_out=64, feed=True, advance_every=1000, grace_seconds=60)
     assert Settings(tail_bytes=0) == usual
     assert Settings(tail_bytes=0, advance_every=0, grace_seconds=1).advance_every == 0
     assert Settings(tail_bytes=0, advance_every=1_000_000, grace_seconds=86_400).grace_seconds == 86_400

@@ -235,7 +235,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How many references a head, or one index page, holds at each level: 2 to 1,024."""
     feed: bool = True
     """Whether appends announce themselves for the feed of all events: one more small object written at the same time."""
-    advance_every: int = 256
+    advance_every: int = 1000
     """After how many of its own appends a client advances the feed by itself, 0 to 1,000,000. 0: never; then somebody has to read
     the feed, or run ``headstream advance``, or the inbox grows."""
     grace_seconds: int = 60

@@ -53,7 +53,7 @@ def test_an_existing_store_is_left_alone(cli: Commands, tmp_path: Path) -> None:
         "tail_bytes": 16384,
         "fan_out": 16,
         "feed": True,
-        "advance_every": 256,
+        "advance_every": 1000,
         "grace_seconds": 60,
     }
     assert "existed already" in cli("init", url).stdout

@@ -50,7 +50,7 @@ EXAMPLES = (
     "--advance-every",
     type=int,
     metavar="N",
-    help="After how many of its own appends a client advances the feed by itself, 0 to 1000000; 256 if not given. 0: never; then somebody "
+    help="After how many of its own appends a client advances the feed by itself, 0 to 1000000; 1000 if not given. 0: never; then somebody "
     "has to read the feed, or run `headstream advance`.",
 )
 @click.option(
