@@ -167,6 +167,21 @@ def test_each_field_that_is_wrong(settings: Settings):
         check(shelf, stream)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [(99, MICROS), (MICROS + 5, MICROS + 6), (limits.MAX_VERSION, MICROS)], ids=str
+)
+def test_the_fence_of_a_rebuilt_head(before: int, after: int):
+    """The time, or more than there was, if an earlier repair had a clock that was ahead; of a damaged number, the time."""
+    stream = Stream(TAIL).times(2)
+    state = stream.known.state
+    fields = msgspec.structs.replace(state.fields, fence=before, digest=bytes(31) + b"1")
+    shelf = Shelf(stream.objects)
+    shelf.put("heads/s", head.encode(State(fields, state.tail)))
+    made = rebuilt(shelf, TAIL)
+    assert made is not None
+    assert made.state.fields.fence == after
+
+
 def test_the_head_of_another_stream_is_not_believed():
     """Nor what is no head, one of version 0, and one with a feature that nobody knows."""
     stream = Stream(TAIL).times(3)

@@ -165,3 +165,21 @@ def test_a_changeset_that_is_not_there():
         with pytest.raises(CorruptData) as caught:
             world.run(refeed.fetch([*entries(world)[:2], wrong]))
         assert caught.value.key == "heads/s0"
+
+
+def test_a_feed_that_is_laid_out_anew_is_newer_and_compressed():
+    """Its fence is above that of the one before, whatever the clock says; and the tail is stored as ever."""
+    world = World(Settings(tail_bytes=64_000))
+    for number in range(9):
+        world.append("s0", "x" * 200, number)
+    world.advance()
+    before = world.head(keys.FEED)
+    ahead = 9 * 10**15
+    kept = Kept([], START, (), START, fence=ahead)
+    assert before.etag is not None
+    assert lay_out(world, kept, entries(world), Matches(before.etag))
+    after = world.head(keys.FEED).state
+    assert after.fields.fence == ahead + 1
+    assert after.age > before.state.age
+    assert after.packed_tail is not None
+    assert len(after.tail) > 1

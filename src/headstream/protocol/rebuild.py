@@ -33,7 +33,7 @@ from headstream.protocol.codec import Batch, Frame
 from headstream.protocol.head import Extensions, Fields, Sealed, State
 from headstream.protocol.lineage import Lineage, Node
 from headstream.protocol.ops import ALWAYS, About, Condition, Found, Gen, Put, Stamped
-from headstream.protocol.repair import condition, shelve
+from headstream.protocol.repair import condition, fence_above, shelve
 from headstream.protocol.segment import Ref, encode_segment
 from headstream.protocol.tail import unpacked
 from headstream.protocol.verify import START, Link, Part, get_many
@@ -249,7 +249,7 @@ def rebuild(
         end.changeset_id,
         end.parent_id,
         end.digest,
-        _fence(wreck, stamp),
+        fence_above(0 if wreck.fields is None else wreck.fields.fence, stamp),
         sealed,
         levels,
         settled_by(newest),
@@ -258,12 +258,6 @@ def rebuild(
     body = heads.encode(state)
     about = About(stream, end.version, end.changeset_id or bytes(16), end.parent_id)
     return Rebuilt(state, (*puts, *pages, Put(keys.head(stream), body, wreck.when, about)), whole)
-
-
-def _fence(wreck: Wreck, stamp: Stamped) -> int:
-    """The time, or what is above the fence that there was, if another machine's clock was ahead."""
-    before = 0 if wreck.fields is None else wreck.fields.fence
-    return max(stamp.micros, before + 1) if before < limits.MAX_VERSION else stamp.micros
 
 
 def settled_by(newest: Frame | Batch | None) -> dict[str, Any]:

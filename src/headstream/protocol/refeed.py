@@ -25,7 +25,7 @@ from headstream.protocol.feed import feed_settings
 from headstream.protocol.head import Change, Fields, Sealed, State
 from headstream.protocol.ops import About, Condition, Gen, Put, Stamp, Stamped
 from headstream.protocol.read import changesets, load_head
-from headstream.protocol.repair import shelve, write
+from headstream.protocol.repair import fence_above, shelve, write
 from headstream.protocol.segment import Ref
 from headstream.protocol.verify import Link
 
@@ -41,6 +41,8 @@ class Kept(msgspec.Struct, frozen=True):
     """What stays of the tail."""
     end: Link
     """Where that ends."""
+    fence: int = 0
+    """Of the head that there was."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -63,7 +65,7 @@ def begin(kept: Kept, settings: Settings, stamp: Stamped) -> Gen[State]:
         end.changeset_id,
         end.parent_id,
         end.digest,
-        stamp.micros,
+        fence_above(kept.fence, stamp),
         Sealed(sealed.version, sealed.changeset_id, sealed.digest),
         levels,
         {},

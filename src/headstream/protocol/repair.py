@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from headstream import limits
 from headstream.errors import CorruptData, Unavailable, UnsupportedFormat
 from headstream.protocol import codec, intent, keys
 from headstream.protocol.codec import Frame
@@ -178,6 +179,11 @@ def write(puts: Sequence[Put]) -> Gen[bool]:
     except FAULTS as error:
         raise Unavailable(_UNSURE, key=last.key) from error
     return isinstance(answer, Stored)
+
+
+def fence_above(before: int, stamp: Stamped) -> int:
+    """The fence of a head that is made again: the time, or what is above the one that there was, if it is of a repair by a clock that was ahead."""
+    return max(stamp.micros, before + 1) if before < limits.MAX_VERSION else stamp.micros
 
 
 def fresh() -> Gen[Stamped]:

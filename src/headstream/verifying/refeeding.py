@@ -83,7 +83,7 @@ class FeedRepair:
             wrong = {one.key for one in stride.faults if one.kind is fault.Kind.CONTRADICTION}
             for part in stride.parts:
                 if part.link.version >= bad or part.chain[0].follows != end.version or part.key in wrong:
-                    return Kept(refs, sealed, tail, end), census
+                    return Kept(refs, sealed, tail, end, source.state.fields.fence), census
                 if census.absorb(part):
                     raise CorruptData("the feed has faults that it had not a moment ago: verify again", key=part.key)
                 end = part.link
@@ -94,7 +94,7 @@ class FeedRepair:
                     sealed = part.link
             if stride.faults:
                 break
-        return Kept(refs, sealed, tail, end), census
+        return Kept(refs, sealed, tail, end, source.state.fields.fence), census
 
     # --- what is published again -------------------------------------------------------------------------------------
 
