@@ -183,6 +183,18 @@ def test_what_json_cannot_say_is_refused(data, complaint):
         encoding.encode_events([Event("Odd", metadata={"a": data})])
 
 
+@pytest.mark.parametrize("value", [None, {"a": None, "b": "null"}, [1.5, "NaN"]], ids=shown)
+def test_one_value_as_json(value):
+    """Such as the state of a decider; ``null`` is nothing bad."""
+    assert msgspec.json.decode(encoding.encode_json(value)) == value
+
+
+def test_one_value_that_json_cannot_say():
+    """It is refused as in an event."""
+    with pytest.raises(InvalidInput, match="NaN or an infinity"):
+        encoding.encode_json({"a": [math.nan]})
+
+
 def test_data_that_holds_itself_is_refused():
     """Recursion without end is an input error, no crash."""
     data: list[Any] = []
