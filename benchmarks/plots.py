@@ -85,8 +85,9 @@ def _lines(measured: Measured) -> Figure:
     panel.set_xlabel("events in the stream")
     panel.set_ylabel("milliseconds")
     for axis in (panel.xaxis, panel.yaxis):
-        axis.set_major_formatter(lambda value, _place: f"{value:,g}")
+        axis.set_major_formatter(lambda value, _place: _number(value))
         axis.set_minor_formatter(lambda _value, _place: "")
+    panel.yaxis.set_minor_formatter(lambda value, _place: _number(value) if f"{value:e}"[0] in "25" else "")
     panel.set_ylim(
         bottom=10
         ** floor(log10(min(by_length[length][0] for by_length in measured.samples.values() for length in by_length)))
