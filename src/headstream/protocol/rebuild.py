@@ -10,8 +10,8 @@ Rules:
 
 1. Of a damaged body only what says by itself that it is this stream's is used: its fields must name the stream.
 2. A rebuilt head is *whole* if it is certain that no committed changeset is missing: its digest is the one in the body; or the body's tail can be
-   read to its end, and begins where the segments do; or the feed was read to its end, the stream ends where the feed says, and no later append is
-   announced. A digest is SHA-256 over every changeset: if it is equal, everything is.
+   read to its end, and begins where the segments do, or where what the feed has ends; or the feed was read to its end, the stream ends where the feed
+   says, and no later append is announced. A digest is SHA-256 over every changeset: if it is equal, everything is.
 3. What may be the changeset of an attempt that failed is not taken: the end of a leaf with its attempt's own id, unless rule 2 or the feed says that it was committed.
 4. A leaf may be what a failed attempt left, to be deleted with it, even where its changesets are the stream's. So what it holds is copied, unless the body refers to it.
 5. The fence of a rebuilt head is the time of the repair, which is above any fence that was counted, or above that of an earlier repair: so its content, and its etag, are new.
@@ -58,6 +58,8 @@ class Wreck(msgspec.Struct, frozen=True):
     """Its changesets up to the first that cannot be read."""
     all_read: bool = False
     """Whether those are all."""
+    newer: tuple[bytes, ...] = ()
+    """Its changesets after the last that cannot be read: of use if the feed has what lies between."""
 
 
 class Base(msgspec.Struct, frozen=True):
@@ -103,31 +105,40 @@ def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
         return wreck
     if fields.stream != wreck.stream or fields.version == 0 or not fields.extensions.keys() <= KNOWN:
         return wreck
-    frames = _tail(fields.extensions.pop("packed_tail", None), tail, key)
-    intact: list[bytes] = []
-    before: Frame | Batch | None = None
-    for raw in frames or ():
-        try:
-            frame = decode(wreck.stream, raw, key)
-        except CorruptData:
-            break
-        if before is not None and (frame.follows, frame.parent) != (before.version, before.id):
-            break
-        intact.append(raw)
-        before = frame
-    return msgspec.structs.replace(
-        wreck, fields=fields, tail=tuple(intact), all_read=frames is not None and len(intact) == len(frames)
-    )
+    older = _expanded(fields.extensions.pop("packed_tail", None), key)
+    runs = _runs(wreck.stream, [*(older or ()), *tail], key)
+    if older is None:  # what is compressed cannot be had, and the others come after it
+        return msgspec.structs.replace(wreck, fields=fields, newer=tuple(runs[-1]))
+    newer = () if len(runs) == 1 else tuple(runs[-1])
+    return msgspec.structs.replace(wreck, fields=fields, tail=tuple(runs[0]), all_read=len(runs) == 1, newer=newer)
 
 
-def _tail(packed: object, loose: list[bytes], key: str) -> list[bytes] | None:
-    """All changesets of a tail; none can be told if those that are compressed cannot be had: the others come after them."""
+def _expanded(packed: object, key: str) -> list[bytes] | None:
+    """The changesets of a tail that are compressed; ``None`` if they cannot be had."""
     if packed is None:
-        return loose
+        return []
     try:
-        return unpacked(packed, key)[0] + loose if isinstance(packed, bytes) else None
+        return unpacked(packed, key)[0] if isinstance(packed, bytes) else None
     except CorruptData:
         return None
+
+
+def _runs(stream: str, frames: Sequence[bytes], key: str) -> list[list[bytes]]:
+    """Changesets that can be read and follow each other, up to each that does not."""
+    runs: list[list[bytes]] = [[]]
+    before: Frame | Batch | None = None
+    for raw in frames:
+        try:
+            frame = decode(stream, raw, key)
+        except CorruptData:
+            runs.append([])
+            before = None
+            continue
+        if before is not None and (frame.follows, frame.parent) != (before.version, before.id):
+            runs.append([])
+        runs[-1].append(raw)
+        before = frame
+    return runs
 
 
 def decode(stream: str, raw: bytes, key: str) -> Frame | Batch:
@@ -169,6 +180,19 @@ def base_of(wreck: Wreck, lineage: Lineage, leaf: Node | None, frames: Sequence[
     if any(leaf.ref in level for level in wreck.fields.levels[:1]):
         return Base([*lineage.chain, leaf.ref], leaf.end, wreck.tail, sure=wreck.all_read)
     return Base(lineage.chain, lineage.end, (*frames, *wreck.tail), sure=wreck.all_read)
+
+
+def joined(wreck: Wreck, base: Base) -> Base:
+    """And with what can be read of the damaged head behind what cannot, if ``base`` reaches up to that."""
+    if not wreck.newer:
+        return base
+    key = keys.head(wreck.stream)
+    end = end_of(base, wreck.stream)
+    first, last = (decode(wreck.stream, raw, key) for raw in (wreck.newer[0], wreck.newer[-1]))
+    if (first.follows, first.parent) != (end.version, end.changeset_id):
+        return base
+    sure = wreck.fields is not None and (last.version, last.id) == (wreck.fields.version, wreck.fields.changeset_id)
+    return Base(base.refs, base.link, (*base.frames, *wreck.newer), sure=sure)
 
 
 # --- what the feed has ---------------------------------------------------------------------------------------------

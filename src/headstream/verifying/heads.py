@@ -35,7 +35,7 @@ class HeadRepair:
             return self._bench.cannot(found, ELSEWHERE)
         wreck, base, loose = self.salvage(stream)
         kept = rebuild.end_of(base, stream)
-        base = self._with_feed(stream, base, kept)
+        base = rebuild.joined(wreck, self._with_feed(stream, base, kept))
         rebuilt = self._rebuild(wreck, base)
         if rebuilt is None:
             return self._bench.cannot(found, "nothing of the stream is left")
@@ -53,7 +53,7 @@ class HeadRepair:
                 f"versions up to {version} are intact, and newer ones may be lost: --accept-loss rebuilds it with those",
             )
         text = f"rebuilt, with version {version}"
-        if version > kept.version and not rebuilt.whole:
+        if version > kept.version and (wreck.fields is None or wreck.fields.digest != rebuilt.state.fields.digest):
             text += f"; what is after version {kept.version} is from the feed: its idempotency keys, if it had any, are lost"
         if whole:
             return self._bench.put(found, rebuilt.puts, text)
