@@ -173,8 +173,8 @@ def decode(body: bytes, key: str, stream: str) -> State:
     if not isinstance(frames, list):
         raise CorruptData("the tail of the head is no list of changesets", key=key)
     packed_tail = None
-    if (body := fields.extensions.pop("packed_tail", None)) is not None:
-        older, packed_tail = tail.unpacked(body, key)
+    if (compressed := fields.extensions.pop("packed_tail", None)) is not None:
+        older, packed_tail = tail.unpacked(compressed, key)
         frames = older + frames
     problem = _inconsistency(fields, len(frames)) or _misfit(fields)
     if problem:
