@@ -86,9 +86,8 @@ class Uma:
         return len([msgspec.json.decode(event.event.data) for event in events])
 
     def tail(self, stream: str) -> Any:
-        newest = list(
-            self._client.read(self._query(stream), backwards=True, limit=1)
-        )  # to its end: a call that is given up resets the connection
+        answer = self._client.read(self._query(stream), backwards=True, limit=1)
+        newest = list(answer)  # to its end: many that are given up make the server reset the connection
         return newest[0].position if newest else None
 
     def follow(self, stream: str, tail: Any, number: int) -> bool:

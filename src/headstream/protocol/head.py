@@ -72,6 +72,10 @@ class Extensions(msgspec.Struct, frozen=True):
     """The oldest changesets of the tail, compressed (:mod:`headstream.protocol.tail`)."""
 
 
+KNOWN: Final = frozenset(Extensions.__struct_fields__)
+"""The names that this code knows in the extensions of a head."""
+
+
 class PackedLevels(Remembered, frozen=True, eq=False):
     """References, and how they are stored: most appends change none of them, and there may be hundreds."""
 
@@ -185,7 +189,7 @@ def decode(body: bytes, key: str, stream: str) -> State:
 def _check_extensions(extensions: dict[str, Any], key: str) -> None:
     if not extensions:
         return
-    unknown = extensions.keys() - set(Extensions.__struct_fields__)
+    unknown = extensions.keys() - KNOWN
     if unknown:
         raise UnsupportedFormat(
             "the head uses a feature of a newer headstream: upgrade this one",

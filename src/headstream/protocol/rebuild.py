@@ -30,7 +30,7 @@ from headstream.model import FeedEvent, Settings
 from headstream.protocol import codec, keys
 from headstream.protocol import head as heads
 from headstream.protocol.codec import Batch, Frame
-from headstream.protocol.head import Extensions, Fields, Sealed, State
+from headstream.protocol.head import KNOWN, Fields, Sealed, State
 from headstream.protocol.lineage import Lineage, Node
 from headstream.protocol.ops import ALWAYS, About, Condition, Found, Gen, Put, Stamped
 from headstream.protocol.repair import condition, fence_above, shelve
@@ -38,8 +38,6 @@ from headstream.protocol.segment import Ref, encode_segment
 from headstream.protocol.tail import unpacked
 from headstream.protocol.verify import START, Link, Part, get_many
 
-KNOWN: Final = frozenset(Extensions.__struct_fields__)
-"""Names in a head's extensions."""
 _fields: Final = msgspec.msgpack.Decoder(Fields)
 _Raw: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=codec.MIN_FRAME)]
 _body: Final = msgspec.msgpack.Decoder(tuple[int, str, bytes, bytes, list[_Raw]])
