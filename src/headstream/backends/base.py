@@ -116,6 +116,6 @@ def _percent(stream: str) -> str:
 
 
 def _uuid(object_id: bytes) -> str:
-    """As ``UUID`` writes it, in a fifth of the time."""
+    """As ``UUID`` writes it, in a third of the time."""
     digits = object_id.hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

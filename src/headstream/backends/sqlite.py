@@ -182,7 +182,7 @@ class SqliteBackend:
     def _transact(self, arriving: Iterator[Job[Any]], jobs: Jobs) -> Sequence[Any]:
         """The answers of those who arrive, all durable; they are added to ``jobs`` when their turn comes."""
         answers = []
-        with self._lock.threads:  # as held() does, which costs each commit more than the lock itself
+        with self._lock.threads:  # as held() does, but without a generator for each commit
             try:
                 self._lock.take()
                 connection = self._connection()
