@@ -1,0 +1,371 @@
+"""A program that forks while it uses a store, in every order of ends, and counts what was acknowledged and what is there.
+
+Run with the URL's scheme (``sqlite`` or ``file``), a folder, a scenario and a number of rounds. It opens no store itself: each
+round has a parent, forked from it, which opens the store and forks the child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+import traceback
+from contextlib import closing
+from pathlib import Path
+
+from headstream import ANY, Event, HeadstreamError, InvalidInput, connect, connect_async
+from headstream.backends.files import FilesBackend
+from headstream.backends.sqlite import SqliteBackend
+from headstream.backends.sqlite import _commit as sqlite_commit
+from headstream.protocol.ops import ALWAYS, Found, Get, NotApplied, Put, Unknown
+
+SMALL = 3
+"""Appends at a time."""
+
+
+class Round:
+    """One parent, one child, and what they may say to each other."""
+
+    def __init__(self, url):
+        self.url = url
+        self.acks, self.acknowledge = os.pipe()
+        self.words = {name: os.pipe() for name in ("child", "parent", "end")}
+
+    def append(self, store, stream, count=SMALL):
+        for _ in range(count):
+            store.append(stream, Event("Counted"), expected=ANY)
+            os.write(self.acknowledge, stream[0].encode())
+
+    def say(self, to):
+        os.write(self.words[to][1], b".")
+
+    def wait(self, name):
+        assert os.read(self.words[name][0], 1) == b"."
+
+    def forked(self, work):
+        """A forked process that does ``work``; its id."""
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                signal.alarm(60)  # a hang is a failure
+                work()
+                code = 0
+            except SystemExit:
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        return child
+
+    def third(self):
+        """Another process, which opens and closes the store."""
+        done = self.forked(lambda: connect(self.url).close())
+        assert os.waitpid(done, 0)[1] == 0
+
+
+def own(parent, child):
+    """A scenario of what the parent and the child do after the fork; each is given the round, a store and its stream."""
+
+    def scenario(round):
+        def begin():
+            store = connect(round.url)
+            round.append(store, "parent")
+            list(store.read("parent"))
+            pid = round.forked(lambda: child(round, store, "child"))
+            parent(round, store, "parent", pid)
+
+        return begin
+
+    return scenario
+
+
+def child_goes_on(round, store, stream):
+    """Appends while the parent lives, and when it is gone."""
+    round.append(store, stream)
+    round.say("parent")
+    round.wait("child")
+    round.append(store, stream)
+    assert len(list(store.read(stream))) == 2 * SMALL
+    store.close()
+    round.say("end")
+
+
+def fresh_child(round, store, stream):
+    """The same by a store that it opens itself."""
+    child_goes_on(round, connect(round.url), stream)
+
+
+def child_ends(end):
+    def work(round, store, stream):
+        round.append(store, stream)
+        end(store)
+
+    return work
+
+
+def parent_ends(end):
+    """Ends while the child goes on; another process comes between."""
+
+    def work(round, store, stream, pid):
+        round.append(store, stream)
+        round.wait("parent")
+        round.say("child") if end is kill else None
+        end(store)
+
+    return work
+
+
+def parent_closes(round, store, stream, pid):
+    round.append(store, stream)
+    round.wait("parent")
+    store.close()
+    round.third()
+    round.say("child")
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def parent_goes_on(round, store, stream, pid):
+    """The child ends first, however."""
+    round.append(store, stream)
+    os.waitpid(pid, 0)
+    round.third()
+    round.append(store, stream)
+    store.close()
+    round.say("end")
+
+
+def close(store):
+    store.close()
+
+
+def leave(store):
+    """An end without a word to the store."""
+    os._exit(0)
+
+
+def kill(store):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def parent_exits(end):
+    def work(round, store, stream, pid):
+        round.append(store, stream)
+        round.wait("parent")
+        end(store)
+
+    return work
+
+
+def busy_threads(round):
+    """Threads read and append while the process forks, again and again."""
+
+    def begin():
+        store = connect(round.url)
+        round.append(store, "parent")
+        stop = threading.Event()
+
+        def work(number):
+            while not stop.is_set():
+                round.append(store, f"parent-{number}", 1)
+                list(store.read("parent"))
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(4):
+
+            def child(number=number):
+                round.append(store, f"child-{number}")
+                round.append(connect(round.url), f"child-{number}")
+
+            assert os.waitpid(round.forked(child), 0)[1] == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+        store.close()
+        round.say("end")
+
+    return begin
+
+
+def multiprocessed(round):
+    """A pool of the fork context, made while the store is open."""
+
+    def begin():
+        global _store, _round
+        _store, _round = connect(round.url), round
+        round.append(_store, "parent")
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            pool.map(_work, range(4))
+        round.append(_store, "parent")
+        _store.close()
+        round.say("end")
+
+    return begin
+
+
+def _work(number):
+    _round.append(_store, f"child-{number}")
+
+
+def daemonised(round):
+    """A process that goes into the background with an open store, by two forks."""
+
+    def begin():
+        store = connect(round.url)
+        round.append(store, "parent")
+
+        def middle():
+            os.setsid()
+            round.forked(lambda: (round.append(store, "child"), store.close(), round.say("end")))
+
+        os.waitpid(round.forked(middle), 0)
+        os._exit(0)
+
+    return begin
+
+
+def awaited(round):
+    """A store for asyncio, used before the fork and on both sides of it."""
+
+    async def append(store, stream):
+        for _ in range(SMALL):
+            await store.append(stream, Event("Counted"), expected=ANY)
+            os.write(round.acknowledge, stream[0].encode())
+        assert [event.version async for event in store.read(stream)][-1] >= SMALL
+
+    def begin():
+        with asyncio.Runner() as runner:
+
+            async def opened():
+                return await connect_async(round.url)
+
+            store = runner.run(opened())
+            runner.run(append(store, "parent"))
+
+            def child():
+                with asyncio.Runner() as another:
+                    another.run(append(store, "child"))
+                    another.run(store.close())
+
+            pid = round.forked(child)
+            runner.run(append(store, "parent"))
+            assert os.waitpid(pid, 0)[1] == 0
+            runner.run(append(store, "parent"))
+            runner.run(store.close())
+        round.say("end")
+
+    return begin
+
+
+def amid_a_call(round):
+    """Something, say a signal handler, forks in the middle of a commit: the child of SQLite is refused, and the parent goes on."""
+
+    def begin():
+        kind, _, path = round.url.partition("://")
+        opened = SqliteBackend if kind == "sqlite" else FilesBackend
+        connect(round.url).close()
+        backend = opened(path)
+        forked = []
+
+        def handle():
+            if not forked:
+                forked.append(os.fork())
+
+        def child():
+            for use in (lambda: backend.get(Get("heads/a")), lambda: opened(path), lambda: connect(round.url)):
+                try:
+                    use()
+                except InvalidInput as error:
+                    assert kind == "sqlite", error
+                    assert "forked" in str(error), error
+                else:
+                    assert kind == "file", "it was not refused"
+            os._exit(0)
+
+        put = Put("heads/a", b"amid", ALWAYS)
+        try:
+            if kind == "sqlite":
+                backend._group.run(lambda connection: (handle(), sqlite_commit((), put, connection)))
+            else:
+                stage = backend._disk.stage
+                backend._disk.stage = lambda body: (handle(), stage(body))[1]
+                backend.commit((), put)
+        except (HeadstreamError, NotApplied, Unknown):
+            assert forked == [0], forked
+        else:
+            assert forked != [0], "the call went on in the child"
+        if forked == [0]:
+            child()
+        assert os.waitpid(forked[0], 0)[1] == 0
+        etag = backend.commit((), Put("heads/a", b"parent", ALWAYS)).etag
+        assert backend.get(Get("heads/a")) == Found(b"parent", etag)
+        backend.close()
+        round.say("end")
+
+    return begin
+
+
+SCENARIOS = {
+    "the parent closes first": own(parent_closes, child_goes_on),
+    "the parent closes first, the child has a store of its own": own(parent_closes, fresh_child),
+    "the child closes first": own(parent_goes_on, child_ends(close)),
+    "the child exits first": own(parent_goes_on, child_ends(lambda store: sys.exit())),
+    "the child leaves first": own(parent_goes_on, child_ends(leave)),
+    "the child is killed first": own(parent_goes_on, child_ends(kill)),
+    "the parent leaves first": own(parent_exits(leave), child_goes_on),
+    "the parent exits first": own(parent_exits(lambda store: sys.exit()), child_goes_on),
+    "the parent is killed first": own(parent_exits(kill), child_goes_on),
+    "threads are busy": busy_threads,
+    "multiprocessing": multiprocessed,
+    "into the background": daemonised,
+    "asyncio": awaited,
+    "amid a call": amid_a_call,
+}
+
+
+def run(kind, folder, name):
+    """One round; raises if anything that was acknowledged is not there."""
+    path = Path(folder) / f"{time.time_ns()}"
+    url = f"sqlite:////{path}.db" if kind == "sqlite" else f"file://{path}"
+    round = Round(url)
+    parent = round.forked(SCENARIOS[name](round))
+    _, status = os.waitpid(parent, 0)
+    assert status in {0, signal.SIGKILL}, status
+    if name in {"the parent leaves first", "the parent exits first", "the parent is killed first"}:
+        round.third()
+        round.say("child")
+    round.wait("end")
+    os.close(round.acknowledge)
+    acknowledged = b""
+    while chunk := os.read(round.acks, 10_000):  # until the last of them has ended
+        acknowledged += chunk
+
+    def check():
+        with connect(url, create=False) as store:
+            for stream in ("parent", "child"):
+                there = sum(store.head(one).version for one in store.streams(stream))
+                known = acknowledged.count(stream[0].encode())
+                assert there == known > 0 or name == "amid a call", (name, stream, there, known)
+                assert there >= known, (name, stream, there, known)
+        if kind == "sqlite":
+            with closing(sqlite3.connect(f"{path}.db")) as database:
+                assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+    assert os.waitpid(round.forked(check), 0)[1] == 0
+    for descriptor in (round.acks, *[end for pair in round.words.values() for end in pair]):
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    for _ in range(int(sys.argv[4])):
+        run(sys.argv[1], sys.argv[2], sys.argv[3])
+    print("ok")
