@@ -178,7 +178,7 @@ def test_a_full_disk_spares_those_who_fit(backend):
         ("COMMIT", sqlite3.SQLITE_FULL, "SQLITE_FULL", NotApplied),
         ("COMMIT", sqlite3.SQLITE_BUSY, "SQLITE_BUSY", NotApplied),
         ("BEGIN IMMEDIATE", sqlite3.SQLITE_READONLY, "SQLITE_READONLY", NotApplied),
-        ("BEGIN IMMEDIATE", sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT", CorruptData),
+        ("COMMIT", sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT", Unknown),
     ],
 )
 def test_every_caller_of_a_failed_transaction_hears_of_it(backend, statement, code, name, raised):
@@ -196,7 +196,9 @@ def test_every_caller_of_a_failed_transaction_hears_of_it(backend, statement, co
 def test_a_connection_that_cannot_roll_back_is_replaced(backend):
     """When SQLite cannot even undo, the connection is given up: the next write has a new one."""
     backend.commit((), HEAD)
-    backend._pool.writer.connection = failing(backend._pool.writer.connection, "ROLLBACK", sqlite3.SQLITE_IOERR, "SQLITE_IOERR")
+    backend._pool.writer.connection = failing(
+        backend._pool.writer.connection, "ROLLBACK", sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
+    )
     with pytest.raises(NotApplied, match="prelude"):
         backend.commit([Put("heads/a", b"again", ABSENT)], Put("heads/b", b"", ABSENT))
     assert isinstance(backend.commit((), Put("heads/b", b"", ABSENT)), Stored)
@@ -219,9 +221,9 @@ def test_a_damaged_file_is_named(backend, path):
 
 
 def test_a_file_that_is_gone_is_said_to_be(backend, path):
-    """A store that somebody removed is StoreNotFound for who opens it anew."""
+    """A store that somebody removed is StoreNotFound, also for who has it open."""
     path.unlink()
-    with pytest.raises(StoreNotFound, match="does not exist"):
+    with pytest.raises(StoreNotFound, match="was deleted while it was open"):
         backend.get(Get("heads/a"))
 
 
@@ -292,7 +294,9 @@ def test_closing_waits_for_the_write_in_progress(backend):
     """A commit that has begun ends well, and only then is the file closed."""
     backend.commit((), HEAD)
     begun, proceed = threading.Event(), threading.Event()
-    backend._pool.writer.connection = Tampered(backend._pool.writer.connection, "COMMIT", lambda: (begun.set(), proceed.wait()))
+    backend._pool.writer.connection = Tampered(
+        backend._pool.writer.connection, "COMMIT", lambda: (begun.set(), proceed.wait())
+    )
     with ThreadPoolExecutor(2) as threads:
         commit = threads.submit(backend.commit, (), Put("heads/b", b"", ABSENT))
         begun.wait()

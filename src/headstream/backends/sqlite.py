@@ -192,7 +192,11 @@ class SqliteBackend:
         """Settle jobs by one transaction. If one of them spoils it, each gets a transaction of its own."""
         jobs: Jobs = []
         try:
-            answers = self._transact(arriving, jobs)
+            try:
+                answers = self._transact(arriving, jobs)
+            except FileNotFoundError:
+                self._pool.check()  # it can tell what is not there
+                raise
         except _SpoiltError as error:
             if len(jobs) == 1:
                 jobs[0].fail(explain(error.reason, self._path))

@@ -26,11 +26,13 @@ def is_damage(error: BaseException) -> bool:
     return _code(error) & 0xFF in _DAMAGED
 
 
-def explain(error: Exception, path: Path, *, key: str = "", committing: bool = False) -> Exception:
+def explain(
+    error: Exception, path: Path, *, key: str = "", committing: bool = False, creating: bool = False
+) -> Exception:
     """What to raise instead of ``error``, which came from SQLite or the system; others come back as they are.
 
     ``committing`` says that COMMIT was asked for: then an error does not tell whether the transaction counts,
-    unless SQLite says that it wrote nothing.
+    unless SQLite says that it wrote nothing. ``creating`` says that the file need not be there.
     """
     if isinstance(error, OSError):
         return explain_os(error, path, committing=committing)
@@ -48,7 +50,7 @@ def explain(error: Exception, path: Path, *, key: str = "", committing: bool = F
         return CorruptData(f"{path} is damaged: {reason}: restore it from a backup", key=key)
     if code in _DENIED and (barred := _barred(path)):
         return AccessDenied(f"{barred} must be readable and writable by this process: {reason}")
-    if code == sqlite3.SQLITE_CANTOPEN and not path.exists():
+    if code == sqlite3.SQLITE_CANTOPEN and not creating and not path.exists():
         return StoreNotFound(f"{path} does not exist: create it with `headstream init`, or correct the path")
     return NotApplied(f"{path}: {reason}")
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from headstream import limits
 from headstream.backends.filelock import FileLock
-from headstream.backends.sqlite_faults import beside, explain
+from headstream.backends.sqlite_faults import beside, explain, is_damage
 from headstream.backends.sqlite_pool import Pool, Slot, descriptors
 from headstream.errors import AccessDenied, InvalidInput, StoreNotFound, UnsuitableBackend, UnsupportedFormat
 from headstream.protocol.ops import NotApplied
@@ -44,12 +44,20 @@ def prepare(path: Path, pool: Pool, lock: FileLock, *, create: bool) -> None:
     """
     try:
         _check_place(path)
-        if _is_new(path, pool, create=create):
+        try:
+            new = _is_new(path, pool, create=create)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            new = _is_new(path, pool, create=create)  # a read that failed can look like damage
+        if new:
             with lock.threads, lock.file() as file:
                 lock.take(file)
                 _create(path, pool)
     except (sqlite3.Error, OSError) as error:
-        raise explain(error, path) from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise InvalidInput(f"{path} is not a SQLite database: name another file") from error
+        raise explain(error, path, creating=create) from error
 
 
 def connect_writer(path: Path, slot: Slot) -> None:
@@ -161,10 +169,8 @@ def _is_new(path: Path, pool: Pool, *, create: bool) -> bool:
     with slot.lock:
         try:
             empty = _is_empty(path, pool.open(slot, connect))
-        except BaseException as error:
+        except BaseException:
             slot.close()
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise InvalidInput(f"{path} is not a SQLite database: name another file") from error
             raise
         if empty:
             slot.close()

@@ -216,8 +216,11 @@ class Pool:
     def _is_torn(self, seen: Seen) -> bool:
         """Whether some connection of this process to the database has another log than the one that is there."""
         return any(
-            slot.seen is not None and slot.seen[2] and slot.frozen is None
-            and slot.seen[:2] == seen[:2] and slot.seen != seen
+            slot.seen is not None
+            and slot.seen[2]
+            and slot.frozen is None
+            and slot.seen[:2] == seen[:2]
+            and slot.seen != seen
             for pool in list(_POOLS)
             for slot in list(pool._slots)  # noqa: SLF001 - of the same class
         )
