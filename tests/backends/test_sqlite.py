@@ -10,7 +10,7 @@ import pytest
 
 from headstream.backends import sqlite_file
 from headstream.backends.sqlite import SqliteBackend
-from headstream.errors import AccessDenied, CorruptData, InvalidInput, StoreNotFound
+from headstream.errors import CorruptData, InvalidInput, StoreNotFound
 from headstream.protocol.ops import (
     ABSENT,
     ALWAYS,

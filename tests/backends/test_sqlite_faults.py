@@ -4,6 +4,7 @@ import os
 import resource
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -143,15 +144,15 @@ def test_too_many_open_files(path):
     """Each call is a fault that says so; when files can be opened again, all goes on."""
 
     def work(backend):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with pytest.raises(NotApplied, match="Too many open files|SQLITE_CANTOPEN"):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with pytest.raises(NotApplied, match=r"Too many open files|SQLITE_CANTOPEN"):
             backend.commit((), Put("heads/a", b"", ABSENT))
         with pytest.raises(NotApplied, match="SQLITE_CANTOPEN"):
             SqliteBackend(path.with_name("other.db"))
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         assert isinstance(backend.commit((), Put("heads/a", b"", ABSENT)), Stored)
 
-    limited(path, resource.RLIMIT_NOFILE, len(os.listdir("/dev/fd")) - 1, work)
+    limited(path, resource.RLIMIT_NOFILE, len(list(Path("/dev/fd").iterdir())) - 1, work)
 
 
 def test_a_disk_without_room_is_said_to_be_full(path, monkeypatch):

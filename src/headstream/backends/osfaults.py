@@ -40,9 +40,9 @@ def adopt(new: int | Path, like: os.stat_result) -> None:
     """
     if os.name == "nt":
         return
-    about = os.stat(new)
+    about = os.stat(new)  # noqa: PTH116 - it may be a descriptor
     wanted = stat.S_IMODE(like.st_mode) if stat.S_ISDIR(about.st_mode) else stat.S_IMODE(like.st_mode) & 0o666
     if (about.st_uid, about.st_gid) != (like.st_uid, like.st_gid) and os.geteuid() == 0:
         os.chown(new, like.st_uid, like.st_gid)
     if stat.S_IMODE(about.st_mode) != wanted and about.st_uid == os.geteuid():
-        os.chmod(new, wanted)
+        os.chmod(new, wanted)  # noqa: PTH101

@@ -116,6 +116,7 @@ class SqliteBackend:
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self._path = Path(path).resolve()  # the name by which SQLite finds the log too, whatever link was given
+        self._folder = str(self._path.parent)
         self._lock = FileLock(beside(self._path, "-lock"), like=self._path)
         self._group = Group(self._serve, GROUP)
         self._pool = Pool(self._path)
@@ -214,7 +215,7 @@ class SqliteBackend:
         """The answers of those who arrive, all durable; they are added to ``jobs`` when their turn comes."""
         with self._lock.threads, self._lock.file() as file:
             self._lock.take(file)
-            check_room(self._path)
+            check_room(self._path, self._folder)
             damaged = False
             for _ in range(limits.RENEWALS):
                 try:
@@ -244,8 +245,8 @@ class SqliteBackend:
                 if is_damage(_reason(error)) or (writer.connection is not None and writer.connection.in_transaction):
                     self._pool.discard(writer)
                 raise
-            if not self._pool.is_current(writer):
-                raise Unknown(f"the files of {self._path} were replaced during the write: see whether it counts")
+            if not self._pool.has_log(writer):
+                raise Unknown(f"the log of {self._path} was removed during the write: see whether it counts")
             return answers
 
     def _write(self, connection: sqlite3.Connection, arriving: Iterator[Job[Any]], jobs: Jobs) -> Sequence[Any]:
@@ -266,7 +267,9 @@ class SqliteBackend:
         except sqlite3.Error as error:
             if committing:
                 raise explain(error, self._path, committing=True) from error
-            raise spoilt or error  # it may come of ROLLBACK
+            if spoilt is not None:  # the error is that of ROLLBACK
+                raise spoilt from error
+            raise
         return answers
 
     # --- the end ---------------------------------------------------------------------------------------------

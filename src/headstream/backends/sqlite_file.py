@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -94,12 +95,15 @@ def connect_reader(pool: Pool, path: Path, slot: Slot) -> None:
         _connect(path, slot, "immutable=1")
 
 
-def check_room(path: Path) -> None:
-    """Raise :class:`NotApplied` if the disk has not the room that SQLite needs to stay alive."""
+def check_room(path: Path, folder: str = "") -> None:
+    """Raise :class:`NotApplied` if the disk has not the room that SQLite needs to stay alive.
+
+    ``folder`` is that of ``path``, for who asks often.
+    """
     if hasattr(os, "statvfs"):
-        disk = os.statvfs(path.parent)
-        free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
-        if free * disk.f_frsize < limits.DISK_RESERVE and not disk.f_flag & os.ST_RDONLY:
+        disk = os.statvfs(folder or path.parent)
+        room = limits.DISK_RESERVE // disk.f_frsize
+        if disk.f_bavail < room and not disk.f_flag & os.ST_RDONLY and (disk.f_bfree < room or os.geteuid() != 0):
             raise NotApplied(
                 f"the disk of {path} is full: it has less than {limits.DISK_RESERVE // limits.KIB} KiB left"
             )
@@ -201,7 +205,7 @@ def _create(path: Path, pool: Pool) -> None:
     slot = pool.slot()
     with slot.lock:
         try:
-            connection = pool.open(slot, lambda slot: _connect(path, slot, "mode=rw") and None)
+            connection = pool.open(slot, partial(_connect, path, how="mode=rw"))
             if not _is_empty(path, connection):
                 return  # another process was faster
             assert connection is not None

@@ -9,8 +9,8 @@
   would remove the other's log in turn. So it is done under a lock of Linux that an application cannot drop by accident
   (:func:`_guard`); where there is none, or the application has connections of its own, the file is not used any more.
 * SQLite keeps one record of its locks for each file and process, and a forked child inherits it. So all connections are closed
-  while the process forks. If one cannot be, because a thread does not finish or the fork is in the middle of a call, the
-  child must not use the file (``_BARRED``).
+  while the process forks. If one cannot be, because a thread does not finish, the fork is in the middle of a call, or the
+  application has a connection of its own, the child must not use the file (``_BARRED``).
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ IDLE_READERS: Final = 16
 _SHARED: Final = (0x40000002, 510)
 """The bytes of a database that SQLite locks for its connections: where they begin, and how many there are."""
 
+_DESCRIPTORS: Final = Path("/proc/self/fd")
+
 Seen: TypeAlias = tuple[int, int, int]
 """Inode and device of a database, and the inode of its log; 0 for none."""
 
@@ -53,8 +55,8 @@ _BARRED: Final[dict[tuple[int, int] | None, str]] = {}
 """Files (inode and device) that this process must not open, and why; ``None`` stands for all of them."""
 
 _FORKED: Final = (
-    "this process was forked while SQLite was in use, and cannot use the store: use the start method spawn, or fork when no"
-    " call to the store is running"
+    "this process was forked while its parent had the file open, so SQLite is not safe to use here: use the start method"
+    " spawn, or fork when no call to the store is running and no connection of your own is open"
 )
 _TORN: Final = (
     "another process has removed the log of the database while this one had it open, since this process opened and closed the"
@@ -135,25 +137,32 @@ class Pool:
 
     # --- the file that is there ------------------------------------------------------------------------------------
 
-    def ready(self, slot: Slot, connect: Callable[[Slot], None]) -> sqlite3.Connection | None:
+    def ready(self, slot: Slot, connect: Callable[[Slot], object]) -> sqlite3.Connection | None:
         """The slot's connection, made by ``connect`` if need be; ``None`` if its log is gone: then :meth:`renew`.
 
         To be called with the slot's lock. Raises :class:`StoreNotFound` if the database is not the one that was opened.
         """
         seen = slot.seen
         try:
-            file, log = os.stat(self._name), os.stat(self._log_name)
+            file, log = os.stat(self._name), os.stat(self._log_name)  # noqa: PTH116 - for each read
         except FileNotFoundError:
             return self._judged(slot, connect)
         if seen != (file.st_ino, file.st_dev, log.st_ino) or slot.frozen is not None:
             return self._judged(slot, connect)
         return slot.connection
 
+    def has_log(self, slot: Slot) -> bool:
+        """Whether the log that the slot's connection has just written to is the one that is there."""
+        try:
+            return slot.seen is not None and os.stat(self._log_name).st_ino == slot.seen[2]  # noqa: PTH116
+        except FileNotFoundError:
+            return False
+
     def is_current(self, slot: Slot) -> bool:
         """Whether what was just done by the slot's connection was done to the files that are there."""
         return slot.seen == self._look() and (slot.frozen is None or slot.frozen == self._stamp())
 
-    def _judged(self, slot: Slot, connect: Callable[[Slot], None]) -> sqlite3.Connection | None:
+    def _judged(self, slot: Slot, connect: Callable[[Slot], object]) -> sqlite3.Connection | None:
         seen = self._look()
         self.check(seen)
         if slot.seen is not None and self.is_current(slot):
@@ -162,7 +171,9 @@ class Pool:
             return None
         return self.open(slot, connect, seen)
 
-    def open(self, slot: Slot, connect: Callable[[Slot], None], seen: Seen | None = None) -> sqlite3.Connection | None:
+    def open(
+        self, slot: Slot, connect: Callable[[Slot], object], seen: Seen | None = None
+    ) -> sqlite3.Connection | None:
         """As :meth:`ready`, of a slot that is not open. ``seen`` is what is there, if anything is."""
         with self._gate:
             slot.close()
@@ -183,19 +194,19 @@ class Pool:
 
     def _look(self) -> Seen:
         try:
-            file = os.stat(self._name)
+            file = os.stat(self._name)  # noqa: PTH116
         except FileNotFoundError:
             if self._identity is None:
                 raise
             raise StoreNotFound(f"{self._path} was deleted while it was open: restore it, and connect again") from None
         try:
-            log = os.stat(self._log_name).st_ino
+            log = os.stat(self._log_name).st_ino  # noqa: PTH116
         except FileNotFoundError:
             log = 0
         return file.st_ino, file.st_dev, log
 
     def _stamp(self) -> tuple[int, int]:
-        file = os.stat(self._name)
+        file = os.stat(self._name)  # noqa: PTH116
         return file.st_size, file.st_mtime_ns
 
     def freeze(self, slot: Slot) -> None:
@@ -299,7 +310,7 @@ class Pool:
 
     def after_fork(self) -> None:
         """Start afresh if all was closed; else leave it alone for ever, and the file too."""
-        if self._gate not in self._held or self.is_open:
+        if self._gate not in self._held or self.is_open or (self._identity and descriptors(self._identity)):
             self._bar()
         self._start()
 
@@ -349,16 +360,16 @@ def _guard(path: Path) -> FileIO | None:
 
 def _is_open_here(identity: tuple[int, int]) -> bool:
     """Whether this process has a file open; not known, so feared, where the system does not tell."""
-    return bool(descriptors(identity)) if os.path.isdir("/proc/self/fd") else True
+    return bool(descriptors(identity)) or not _DESCRIPTORS.is_dir()
 
 
 def descriptors(identity: tuple[int, int]) -> list[int]:
     """The descriptors by which this process has a file (inode and device) open, where the system tells."""
     found = []
     with suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):
+        for entry in _DESCRIPTORS.iterdir():
             with suppress(OSError):
-                about = os.fstat(int(name))
+                about = os.fstat(int(entry.name))
                 if (about.st_ino, about.st_dev) == identity:
-                    found.append(int(name))
+                    found.append(int(entry.name))
     return found
