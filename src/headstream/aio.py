@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from headstream import limits
+from headstream.backends import forks
 from headstream.backends.metering import Meter
 from headstream.bells import bell_of
 from headstream.decider import Decider
@@ -70,12 +71,17 @@ class AsyncEventStore:
         self._runner = runner
         self._description = description
         self._session = Session(description.settings, cache_bytes, description.store_id, runner.meter)
-        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self.after_fork()
+        forks.watch(self)
         self._bell = bell_of(description.store_id)
-        self._advancing: asyncio.Task[None] | None = None
         self._closed = False
         #: Where the store is; without credentials.
         self.url = url
+
+    def after_fork(self) -> None:
+        """The tasks that had turns, and the one that advanced, are in the parent."""
+        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._advancing: asyncio.Task[None] | None = None
 
     @property
     def settings(self) -> Settings:

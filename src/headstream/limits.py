@@ -99,6 +99,17 @@ OBJECT_CACHE: Final = 1024 * MIB
 THREADS: Final = 16
 """Threads in which an ``AsyncEventStore`` runs a backend that blocks."""
 
+# --- files of this machine ---------------------------------------------------------------------------------------
+FORK_SECONDS: Final = 10.0
+"""How long a fork waits for other threads to finish what they do in a SQLite file, which is closed while the process forks."""
+DISK_RESERVE: Final = MIB
+"""Free space without which a SQLite file is not written, nor opened: SQLite shares memory with other processes by a file, and a
+process that touches a part of it for which the disk has no room is killed by the system."""
+SHARED_MEMORY: Final = 256 * KIB
+"""Of that file, what gets its room when the store is opened: enough for a log of 128 MiB."""
+RENEWALS: Final = 4
+"""How often one call opens a SQLite file again whose log was removed by another process."""
+
 # --- snapshots ---------------------------------------------------------------------------------------------------
 MAX_SNAPSHOT: Final = MAX_CHANGESET
 """One state, encoded. A larger one is not kept."""

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from headstream import limits
+from headstream.backends import forks
 from headstream.backends.base import AsyncBackend, Backend
 from headstream.backends.caching import AsyncCached
 from headstream.backends.metering import AsyncMetered, Meter
@@ -95,8 +96,14 @@ class Threaded:
         self.default_poll = backend.default_poll
         self._direct = sync.Direct(backend)
         self.meter = self._direct.meter
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headstream")
+        self._threads = threads
         self._closed = False
+        self.after_fork()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """The threads are in the parent."""
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="headstream")
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen`` in a thread. Cancelling the waiter does not stop it: what was begun is finished."""
