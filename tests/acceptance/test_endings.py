@@ -48,6 +48,11 @@ class Silence:
         except OSError:
             pass
 
+    def wait_for(self, process: subprocess.Popen[str]) -> None:
+        """Until it has asked."""
+        while not self.asked.acquire(timeout=0.1):
+            assert process.poll() is None, process.communicate()
+
     @property
     def environment(self) -> dict[str, str]:
         """For a process that asks it."""
@@ -93,7 +98,7 @@ def running(*command: str, environment: dict[str, str]) -> Iterator[subprocess.P
 
 def end(process: subprocess.Popen[str], silence: Silence) -> tuple[int, str]:
     """Ctrl-C once it waits for an answer; its exit code, and what it said on stderr."""
-    assert silence.asked.acquire(timeout=60)
+    silence.wait_for(process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=SECONDS)
     return process.returncode, errors
@@ -126,7 +131,7 @@ from headstream.backends.cloud import CloudBackend, AsyncCloudBackend
 from headstream.drivers.aio import Awaited
 from headstream.protocol.ops import ALWAYS, Put
 from headstream.protocol.store import Description
-description = Description(uuid.uuid4(), Settings())
+description = Description(1, uuid.uuid4(), "", Settings(tail_bytes=0))
 def open_(backend): return EventStore(backend, description, url="", cache_bytes=0)
 def open_async(backend): return AsyncEventStore(Awaited(backend), description, url="", cache_bytes=0)
 """
@@ -154,7 +159,7 @@ def test_ctrl_c_while_a_request_hangs(name, silence):
 )
 def test_ctrl_c_while_a_command_hangs(command, silence):
     """It ends as interrupted, without a traceback."""
-    with running("-m", "headstream.cli", *command, environment=silence.environment) as process:
+    with running("-c", "from headstream.cli import main; main()", *command, environment=silence.environment) as process:
         code, errors = end(process, silence)
     assert (code, "Traceback" in errors) == (130, False), errors
 
@@ -171,7 +176,7 @@ with open_(CloudBackend("s3://bucket/shop")) as store:
 sys.exit(7)
 """
     with running("-c", PRELUDE + program, environment=silence.environment) as process:
-        assert silence.asked.acquire(timeout=60)
+        silence.wait_for(process)
         process.send_signal(signal.SIGINT)
         said, errors = process.communicate(timeout=SECONDS)
     assert (process.returncode, said, errors) == (7, "caught\n", "")
