@@ -6,7 +6,7 @@ only by a conditional write. ``connect`` opens a store; see ``docs/`` for everyt
 
 import logging as _logging
 
-from headstream.aio import AsyncEventStore, AsyncFeedReading, AsyncReading
+from headstream.aio import AsyncEventStore
 from headstream.client import EventStore
 from headstream.connecting import connect, connect_async
 from headstream.decider import Decider
@@ -41,6 +41,7 @@ from headstream.model import (
 )
 from headstream.protocol.checkpoint import Checkpoint
 from headstream.readings import FeedReading, Reading
+from headstream.readings_aio import AsyncFeedReading, AsyncReading
 from headstream.states import Snapshots
 from headstream.stats import Stats
 from headstream.subscribing import Subscription

@@ -96,11 +96,8 @@ class EventStore:
         if publish:
             self._session.check_feed()
             since = self._run(self._session.feed_version())
-        self._turns.take(stream)
-        try:
+        with self._turns.of(stream):
             head = self._append(request)
-        finally:
-            self._turns.give(stream)
         return self._publish(head, since) if publish else head
 
     def _append(self, request: Request) -> Head:
@@ -185,7 +182,7 @@ class EventStore:
         work = Transaction(
             self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts, max_age=max_age
         )
-        with self._turns.deciding(stream):
+        with self._turns.of(stream), self._turns.deciding:
             while (decision := work.decision) is None:
                 if work.unread:
                     work.fold(self._recall(work.read()))
@@ -364,8 +361,13 @@ class EventStore:
 
     def close(self) -> None:
         """Let go of files and connections. Idempotent."""
-        self._advancer.stop()
-        self._runner.close()
+        self._close(self._advancer.stop)
+
+    def _close(self, stop: Callable[[], None]) -> None:
+        try:
+            stop()
+        finally:
+            self._runner.close()
 
     def __enter__(self) -> Self:
         return self
@@ -373,7 +375,8 @@ class EventStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        self._close(self._advancer.leave if interrupted else self._advancer.stop)
 
     def __repr__(self) -> str:
         return f"EventStore({self.url!r})"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from headstream import limits
 from headstream.backends import forks
 from headstream.backends.base import AsyncBackend, Backend
+from headstream.backends.beside import beside, future_of, settled
 from headstream.backends.caching import AsyncCached
 from headstream.backends.metering import AsyncMetered, Meter
 from headstream.backends.objects import Objects
+from headstream.backends.workers import Workers
 from headstream.drivers import sync
 from headstream.drivers.ids import stamp
 from headstream.errors import CorruptData, HeadstreamError, InvalidInput
@@ -74,7 +77,7 @@ class Awaited:
             return await run(gen, self._cached, self.meter)
         except CorruptData:
             if self._objects is not None:
-                await asyncio.to_thread(self._objects.clear)
+                await beside(self._objects.clear)
             raise
 
     def keep(self, objects: Objects) -> None:
@@ -96,14 +99,14 @@ class Threaded:
         self.default_poll = backend.default_poll
         self._direct = sync.Direct(backend)
         self.meter = self._direct.meter
-        self._threads = threads
+        self._workers = Workers(self, "headstream", threads)
         self._closed = False
         self.after_fork()
         forks.watch(self)
 
     def after_fork(self) -> None:
-        """The threads are in the parent."""
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="headstream")
+        """The steps that ran, and their threads, are in the parent."""
+        self._steps: set[Future[Any]] = set()
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen`` in a thread. Cancelling the waiter does not stop it: what was begun is finished."""
@@ -116,17 +119,21 @@ class Threaded:
     async def _off(self, execute: Callable[[Gen[T]], T], gen: Gen[T]) -> T:
         if self._closed:
             raise InvalidInput("the store is closed: connect again")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, execute, gen)
+        step = future_of(partial(execute, gen), self._workers)
+        self._steps.add(step)
+        step.add_done_callback(self._steps.discard)
+        return await asyncio.wrap_future(step)
 
     def keep(self, objects: Objects) -> None:
         """Have :meth:`recall` look for immutable objects here first."""
         self._direct.keep(objects)
 
     async def close(self) -> None:
-        """Wait for the steps that run, then close the backend. Idempotent."""
+        """Wait for the steps that run, then close the backend; also if the waiter is cancelled. Idempotent."""
         self._closed = True
-        await asyncio.get_running_loop().run_in_executor(None, self._shut)
+        await settled(asyncio.wrap_future(future_of(self._shut)))
 
     def _shut(self) -> None:
-        self._pool.shutdown()
+        wait(self._steps.copy())
+        self._workers.close()
         self.backend.close()
