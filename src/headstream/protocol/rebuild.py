@@ -99,7 +99,11 @@ def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
         if len(packed) > limits.MAX_FIELDS:
             return wreck
         fields = _fields.decode(packed)
-    except (CorruptData, UnsupportedFormat, *codec.NO_MESSAGEPACK):
+    except (CorruptData, UnsupportedFormat, msgspec.DecodeError, UnicodeDecodeError):
+        return wreck
+    except RecursionError as error:
+        if error is codec.undecodable("", body, error, key):
+            raise
         return wreck
     if fields.stream != wreck.stream or fields.version == 0 or not fields.extensions.keys() <= KNOWN:
         return wreck
