@@ -53,6 +53,7 @@ class Advancer:
         try:
             while not progress.done and not self._stopped:
                 progress = self._run(self._session.advance(progress))
+            self._session.report(progress.problems)
         except HeadstreamError as error:  # the events are safe in their streams: whoever reads the feed meets it again
             log.warning("the feed was not advanced: %s", error)
         finally:

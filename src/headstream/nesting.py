@@ -19,8 +19,21 @@ _STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 _FIXED: Final = {
     **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC3), 1),
-    **{0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9},
-    **{0xD4: 3, 0xD5: 4, 0xD6: 6, 0xD7: 10, 0xD8: 18},
+    0xCA: 5,
+    0xCB: 9,
+    0xCC: 2,
+    0xCD: 3,
+    0xCE: 5,
+    0xCF: 9,
+    0xD0: 2,
+    0xD1: 3,
+    0xD2: 5,
+    0xD3: 9,
+    0xD4: 3,
+    0xD5: 4,
+    0xD6: 6,
+    0xD7: 10,
+    0xD8: 18,
 }
 """First bytes of MessagePack values of one size: the size."""
 _COUNTED: Final = {0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1)} | {
@@ -61,7 +74,7 @@ def is_deep_messagepack(packed: bytes, most: int) -> bool:
         first = packed[at]
         values = None
         if 0x80 <= first < 0xA0:
-            values, size = (first & 15) * (1 if first >= 0x90 else 2), 1  # noqa: PLR2004 - the bytes of the specification
+            values, size = (first & 15) * (1 if first >= 0x90 else 2), 1
         elif first in _LISTS:
             width, each = _LISTS[first]
             values, size = int.from_bytes(packed[at + 1 : at + 1 + width], "big") * each, 1 + width
@@ -69,7 +82,7 @@ def is_deep_messagepack(packed: bytes, most: int) -> bool:
             width, more = _COUNTED[first]
             size = 1 + width + more + int.from_bytes(packed[at + 1 : at + 1 + width], "big")
         else:
-            size = _FIXED.get(first) or (1 + (first & 31) if 0xA0 <= first < 0xC0 else 1)  # noqa: PLR2004
+            size = _FIXED.get(first) or (1 + (first & 31) if 0xA0 <= first < 0xC0 else 1)
         at += size
         if open_:
             open_[-1] -= 1

@@ -108,7 +108,7 @@ def test_a_clock_is_right_or_refused(nanos):
         made = stamped(nanos, lambda: 7, None)
         assert (made.micros, int.from_bytes(made.id[:6], "big")) == (nanos // 1000, nanos // 1_000_000)
     else:
-        with pytest.raises(InvalidInput, match="clock shows a time before 1970 or after 2286.*set the clock"):
+        with pytest.raises(InvalidInput, match=r"clock shows a time before 1970 or after 2286.*set the clock"):
             stamped(nanos, lambda: 7, None)
 
 

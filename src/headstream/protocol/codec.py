@@ -256,7 +256,7 @@ def encode_frame(
 
 def decode_frame(frame: bytes, key: str) -> Frame:
     """The changeset of a frame that lies in the object ``key``."""
-    packed = _checked(frame, key)
+    packed = checked(frame, key)
     try:
         if len(packed) > LARGE:
             skimmed = _skim(packed)
@@ -271,7 +271,7 @@ def decode_frame(frame: bytes, key: str) -> Frame:
 
 def decode_batch(frame: bytes, key: str) -> Batch:
     """The changeset of a frame of the feed that lies in the object ``key``."""
-    packed = _checked(frame, key)
+    packed = checked(frame, key)
     try:
         if len(packed) > LARGE:
             skimmed = _skim(packed)
@@ -287,8 +287,8 @@ def decode_batch(frame: bytes, key: str) -> Batch:
     return batch
 
 
-def _checked(frame: bytes, key: str) -> bytes:
-    """What the checksum of a frame covers."""
+def checked(frame: bytes, key: str) -> bytes:
+    """What the checksum of a frame covers; :class:`CorruptData` if it is wrong."""
     packed = frame[4:]
     if crc32(packed) != int.from_bytes(frame[:4], "big"):
         raise CorruptData("the checksum of a changeset is wrong", key=key)

@@ -139,7 +139,7 @@ def _is_plain(values: Sequence[Any], *, long: bool = False) -> bool:
     for _ in range(limits.MAX_NESTING + 1):
         if not types <= _PLAIN:
             return False
-        if long and int in types and not all([-_LARGE < value < _LARGE for value in values if type(value) is int]):
+        if long and int in types and not all(-_LARGE < value < _LARGE for value in values if type(value) is int):
             return False
         if types <= _LEAVES:
             return True
@@ -155,7 +155,8 @@ def _is_plain(values: Sequence[Any], *, long: bool = False) -> bool:
 
 def _legible(value: Any, *, as_it_is: bool = False) -> str:
     """A value as JSON. ``ValueError``, or what decoding raises, for what a reader could not decode; and for an object with two
-    members of one name, unless it was handed in as text, which is stored ``as_it_is``."""
+    members of one name, unless it was handed in as text, which is stored ``as_it_is``.
+    """
     text = _to_json(value).decode()
     if text.count("[") + text.count("{") > limits.MAX_NESTING and is_deep_json(text):
         raise ValueError(

@@ -26,6 +26,7 @@ from headstream.protocol.codec import NO_DIGEST, Batch, Chain, Frame
 from headstream.protocol.fault import Fault, Kind, kind_of
 from headstream.protocol.head import Known, Span, State, nothing, spans, spans_of
 from headstream.protocol.ops import FAULTS, About, Found, Gen, Get, GetAnswer, GetMany, Missing
+from headstream.protocol.retime import is_only_the_time, is_only_the_time_of
 from headstream.protocol.segment import Ref, Segment, decode_page, decode_segment
 from headstream.protocol.snapshot import Snapshot
 
@@ -269,6 +270,8 @@ class _Inspector:
         except (CorruptData, UnsupportedFormat) as error:
             kind = Kind.MISSING if isinstance(answer, Missing) else kind_of(error)
             lost = fault.lost_segment(self._stream, key, span.ref.first, span.last, kind=kind, problem=error.message)
+            if isinstance(answer, Found) and is_only_the_time_of(answer.body, key, self._stream, span.ref, span.last):
+                lost = fault.wrong_time(self._stream, key, span.ref.first, span.last)
             self._faults.append(lost)
             self._link = None
         else:
@@ -330,7 +333,13 @@ def _finish(walk: Walk) -> Stride:
         faults.append(fault.contradiction(stream, link.key or key, problem, max(link.version, 1), max(link.version, 1)))
     chain, error = read_tail(walk.known)
     if error is not None:
-        faults.append(fault.damaged_tail(stream, chain[-1].version if chain else sealed.version, fields.version, error))
+        intact = chain[-1].version if chain else sealed.version
+        is_time = is_only_the_time(state.tail, stream, key)
+        faults.append(
+            fault.wrong_time(stream, key, intact + 1, fields.version)
+            if is_time
+            else fault.damaged_tail(stream, intact, fields.version, error)
+        )
     else:
         parent = chain[-1].parent if chain else (link.parent_id if link is not None else fields.parent_id)
         problems = {
