@@ -27,6 +27,7 @@ from headstream import (
 )
 from headstream.drivers import sync
 from headstream.drivers.aio import Awaited, Threaded
+from headstream.protocol.feed import Progress
 from headstream.protocol.ops import ALWAYS, NotApplied, Put, Unknown
 from headstream.protocol.store import open_store
 from support.backends import AsyncMemory, Watched
@@ -339,7 +340,7 @@ def test_an_append_that_cannot_be_published(store, watched):
 
 def test_an_append_whose_events_do_not_come_up(store, watched, monkeypatch):
     """After so many advances it is given up, with the same error and no cause."""
-    monkeypatch.setattr(EventStore, "advance", lambda _store: 0)
+    monkeypatch.setattr(EventStore, "_advance", lambda _store: Progress())
     with pytest.raises(NotPublished) as caught:
         store.append("s", Event("E"), publish=True)
     assert caught.value.__cause__ is None
@@ -599,10 +600,10 @@ async def test_async_publishing_that_fails(aio, monkeypatch):
         await aio.append("s", Event("E"), publish=True)
     assert isinstance(caught.value.__cause__, Unavailable)
 
-    async def advance(_store: AsyncEventStore) -> int:
-        return 0
+    async def advance(_store: AsyncEventStore) -> Progress:
+        return Progress()
 
-    monkeypatch.setattr(AsyncEventStore, "advance", advance)
+    monkeypatch.setattr(AsyncEventStore, "_advance", advance)
     with pytest.raises(NotPublished) as caught:
         await aio.append("s", Event("E"), publish=True)
     assert (caught.value.__cause__, caught.value.head.version) == (None, 2)

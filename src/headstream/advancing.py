@@ -70,5 +70,6 @@ class Advancer:
             try:
                 while not progress.done and not self._stopped:
                     progress = self._run(self._session.advance(progress))
+                self._session.report(progress.problems)
             except HeadstreamError as error:  # the events are safe in their streams: readers of the feed meet it again
                 log.warning("the feed was not advanced: %s", error)

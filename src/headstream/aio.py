@@ -120,7 +120,7 @@ class AsyncEventStore:
         head = await self._run(self._session.append(request))
         self._bell.ring()
         if self._session.is_advance_due() and self._advance_going_on() is None:
-            self._advancing = asyncio.create_task(self._advance())
+            self._advancing = asyncio.create_task(self._advance_beside())
         return head
 
     def _advance_going_on(self) -> asyncio.Task[None] | None:
@@ -133,21 +133,24 @@ class AsyncEventStore:
         assert head.changeset is not None
         try:
             for attempt in range(1, limits.PUBLISH_ATTEMPTS + 1):
-                await self.advance()
+                progress = await self._advance()
                 after = since if attempt == 1 else 0  # a repeated append may be there for long
                 positions = await self._run(self._session.positions(head.changeset, after))
                 if positions is not None:
                     return msgspec.structs.replace(head, positions=positions)
+                if head.stream in progress.unreadable:
+                    raise progress.unreadable[head.stream]
         except HeadstreamError as error:
             raise NotPublished(f"{NOT_PUBLISHED}: {error.message}", head=head) from error
         raise NotPublished(NOT_PUBLISHED, head=head)
 
-    async def _advance(self) -> None:
+    async def _advance_beside(self) -> None:
         """Advance the feed beside the appends."""
         progress = Progress()
         try:
             while not progress.done and not self._closed:
                 progress = await self._run(self._session.advance(progress))
+            self._session.report(progress.problems)
         except HeadstreamError as error:  # the events are safe in their streams: whoever reads the feed meets it again
             log.warning("the feed was not advanced: %s", error)
 
@@ -248,18 +251,28 @@ class AsyncEventStore:
             check_number("limit", limit, 0)
         start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
         return AsyncFeedReading(
-            self._recall, self._session, start, wanted, limit, advance=self.advance if advance else None
+            self._recall, self._session, start, wanted, limit, advance=self._advance_to_read if advance else None
         )
 
     async def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what is not there yet: see :meth:`headstream.EventStore.advance`."""
         self._session.check_feed()
+        progress = await self._advance(told)
+        progress.check()
+        return progress.published
+
+    async def _advance(self, told: Callable[[int], object] | None = None) -> Progress:
+        """Advance as far as that is possible."""
         progress = Progress()
         while not progress.done:
             progress = await self._run(self._session.advance(progress))
             if told is not None:
                 told(progress.published)
-        return progress.published
+        return progress
+
+    async def _advance_to_read(self) -> None:
+        """Advance before the feed is read: what cannot be published is logged."""
+        self._session.report((await self._advance()).problems)
 
     def subscribe(
         self,

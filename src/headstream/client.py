@@ -113,11 +113,13 @@ class EventStore:
         assert head.changeset is not None
         try:
             for attempt in range(1, limits.PUBLISH_ATTEMPTS + 1):
-                self.advance()
+                progress = self._advance()
                 after = since if attempt == 1 else 0  # a repeated append may be there for long
                 positions = self._run(self._session.positions(head.changeset, after))
                 if positions is not None:
                     return msgspec.structs.replace(head, positions=positions)
+                if head.stream in progress.unreadable:
+                    raise progress.unreadable[head.stream]
         except HeadstreamError as error:
             raise NotPublished(f"{NOT_PUBLISHED}: {error.message}", head=head) from error
         raise NotPublished(NOT_PUBLISHED, head=head)
@@ -255,7 +257,9 @@ class EventStore:
         if limit is not None:
             check_number("limit", limit, 0)
         start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
-        return FeedReading(self._recall, self._session, start, wanted, limit, advance=self.advance if advance else None)
+        return FeedReading(
+            self._recall, self._session, start, wanted, limit, advance=self._advance_to_read if advance else None
+        )
 
     def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what was appended and is not there yet; how many events that were.
@@ -263,15 +267,29 @@ class EventStore:
         Nobody has to call it: whoever reads the feed advances it, and so do writers after every so many appends (``advance_every``). Any
         number of processes may do so at once. ``told`` is called from time to time with the number so far.
 
-        Raises :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
+        A stream that cannot be read is left out until it is repaired, and stops no other: :class:`CorruptData` with the key of the object
+        is raised when everything else is in the feed.
+
+        Raises :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`UnsupportedFormat`, :class:`AccessDenied`,
+        :class:`StoreNotFound`.
         """
         self._session.check_feed()
+        progress = self._advance(told)
+        progress.check()
+        return progress.published
+
+    def _advance(self, told: Callable[[int], object] | None = None) -> Progress:
+        """Advance as far as that is possible."""
         progress = Progress()
         while not progress.done:
             progress = self._run(self._session.advance(progress))
             if told is not None:
                 told(progress.published)
-        return progress.published
+        return progress
+
+    def _advance_to_read(self) -> None:
+        """Advance before the feed is read: what cannot be published is logged."""
+        self._session.report(self._advance().problems)
 
     def subscribe(
         self,

@@ -20,6 +20,14 @@ MAX_EVENTS: Final = 10_000
 """Events in one append."""
 MAX_CHANGESET: Final = 16 * MIB
 """One append, encoded: data, metadata and all. Memory for a read is bounded by a small multiple of it."""
+MAX_NESTING: Final = 200
+"""Lists and mappings within each other, in an event's data or metadata: any Python decodes these, also deep in its stack."""
+HOSTILE_NESTING: Final = 1000
+"""The same in what is stored: deeper than any version could write it, so it is damage."""
+MAX_DIGITS: Final = 640
+"""Of a whole number in JSON: the least that ``sys.set_int_max_str_digits`` can be set to, so every Python reads it."""
+MAX_MICROS: Final = 10**16 - 1
+"""The latest time that is stored, in microseconds since 1970: in November 2286."""
 MAX_CHECKPOINT_NAME: Final = 256
 MAX_POLL: Final = 3600.0
 """Seconds between two polls of a subscription."""
@@ -51,6 +59,9 @@ MAX_SEGMENT: Final = MAX_CHANGESET + MAX_TAIL + 4 * MIB
 MAX_OBJECT: Final = MAX_SEGMENT + 1 * MIB
 MAX_FIELDS: Final = 1 * MIB
 """Of an object's fields: in a head, a compressed tail takes two thirds of it at most, and an index as large as it can be a quarter."""
+
+OBJECT_NESTING: Final = 16
+"""Arrays and maps of MessagePack within each other in an object: more than any has."""
 
 # --- how long the protocols try ----------------------------------------------------------------------------------
 APPEND_ATTEMPTS: Final = 200

@@ -14,7 +14,13 @@ import msgspec
 from headstream import limits
 from headstream.backends.metering import Meter
 from headstream.caches import Cache, HeadCache, StateCache
-from headstream.errors import InvalidInput, WrongExpectedVersion
+from headstream.errors import (
+    CorruptData,
+    HeadstreamError,
+    InvalidInput,
+    UnsupportedFormat,
+    WrongExpectedVersion,
+)
 from headstream.model import (
     NO_STREAM,
     Event,
@@ -55,6 +61,7 @@ class Session:
     ) -> None:
         check_number("cache_bytes", cache_bytes, 0)
         self.settings = settings
+        self._reported: dict[str, HeadstreamError] = {}
         self.store_id = store_id
         remembered: Cache[Any] = Cache(cache_bytes)
         self.cache = HeadCache(remembered)
@@ -134,7 +141,17 @@ class Session:
 
     def poll(self, place: Place, *, advance: bool) -> Gen[Polled]:
         """The next events of the feed after ``place``, if there are any yet."""
-        return follow.poll(self.settings, place, self.cache.get, self._remember, advance=advance)
+        polled = yield from follow.poll(self.settings, place, self.cache.get, self._remember, advance=advance)
+        if polled.problems is not None:
+            self.report(polled.problems)
+        return polled
+
+    def report(self, problems: Iterable[CorruptData | UnsupportedFormat]) -> None:
+        """Log what an advance could not publish, once for as long as it stays so: whoever reads the feed goes on without it."""
+        before, self._reported = self._reported, {str(problem.details.get("key")): problem for problem in problems}
+        for key, problem in self._reported.items():
+            if key not in before:
+                log.error("the feed is advanced without what cannot be read: run `headstream verify`: %s", problem)
 
     def feed_version(self) -> Gen[int]:
         """A position that the feed has reached."""

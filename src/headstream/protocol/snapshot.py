@@ -105,7 +105,7 @@ def keep(
     if size <= room:
         return [*others, Snapshot(kept.name, kept.version, at, size, kept.state, None)], ()
     fields = Fields(stream, at, attempt, follows, kept.name, kept.version)
-    put = Put(keys.snapshot(stream, at, attempt), codec.seal("snapshot", fields, kept.state), ALWAYS)
+    put = Put(keys.snapshot(stream, at, attempt), codec.seal("snapshot", fields, kept.state, check=_fields), ALWAYS)
     return [*others, Snapshot(kept.name, kept.version, at, size, None, attempt)], (put,)
 
 
