@@ -333,7 +333,7 @@ def test_a_repeated_append_returns_where_it_ended_then():
     """By its key the earlier changeset is found; the stream is past it, so the head says where, not how to swap."""
     stream = Stream().times(3).grow(1, key="k").times(2)
     one = session()
-    story = append(one, 3, key="k")
+    story = Script(one.append(one.request("s", Event("E", b"x"), 3, "k")))
     story.get("heads/s", stream.found())
     head = story.returned()
     assert (head.stream, head.version, head.etag, head.changeset) == ("s", 4, "", ident(4))

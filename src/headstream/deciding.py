@@ -323,7 +323,9 @@ class Transaction(Generic[S, E]):
             decider = self._decider
             self._result, decided = _parted(decider, self._decide(self._state))
             events = decider.encoded(decided, self._metadata)
-            self._request = self._session.request(self._stream, events, self.head, self._key) if events else None
+            self._request = (
+                self._session.request(self._stream, events, self.head, self._key, adopts=True) if events else None
+            )
             self._recorded = [] if self._request is None else _recorded(self._request.proposal, self._version)
             self._events = tuple(decider.decoded(self._recorded))
             self._after = reduce(decider.evolve, self._events, self._state)

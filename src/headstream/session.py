@@ -73,13 +73,22 @@ class Session:
 
     # --- append ----------------------------------------------------------------------------------------------------
 
-    def request(self, stream: str, events: Event | Iterable[Event], expected: Expectation, key: str | None) -> Request:
+    def request(
+        self,
+        stream: str,
+        events: Event | Iterable[Event],
+        expected: Expectation,
+        key: str | None,
+        *,
+        adopts: bool = False,
+    ) -> Request:
         """An append, checked; :class:`InvalidInput` if it cannot be made."""
         check_writable(stream)
         if key is not None:
             check_text("a key", key, limits.MAX_IDEMPOTENCY_KEY)
         batch = _batch(events)
-        proposal = Proposal(stream, encoding.encode_events(batch), len(batch), _version(stream, expected), key)
+        rows = encoding.encode_events(batch)
+        proposal = Proposal(stream, rows, len(batch), _version(stream, expected), key, adopts=adopts)
         return Request(proposal, expected if isinstance(expected, Head) else None)
 
     def append(self, request: Request) -> Gen[Head]:

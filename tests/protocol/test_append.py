@@ -13,6 +13,7 @@ from headstream.errors import (
     AccessDenied,
     CorruptData,
     InvalidInput,
+    KeyReused,
     OutcomeUnknown,
     StoreNotFound,
     Unavailable,
@@ -41,6 +42,8 @@ from support.streams import BLOBS, TAIL, Stream
 
 WITH_FEED = Settings(tail_bytes=TAIL.tail_bytes, fan_out=4, feed=True)
 EVENTS = [Event("E", 1), Event("E", 2)]
+ONE, TWO = [Event("E", b"x")], [Event("E", b"x")] * 2
+"""What ``Stream.grow(1)`` and ``Stream.grow(1, 1)`` append."""
 MINE, AGAIN, THIRD = 101, 102, 103
 """The stamps of this append's attempts."""
 TIME_OUT = Unknown("time-out")
@@ -53,11 +56,13 @@ def append(
     *,
     known: Known | None = None,
     key: str | None = None,
+    events: list[Event] = EVENTS,
     settings: Settings | None = None,
     just_saw: bool = False,
+    adopts: bool = False,
 ) -> Script[Appended]:
-    """An append of two events to ``stream``, about to make its first request."""
-    proposal = Proposal(stream.name, encoding.encode_events(EVENTS), len(EVENTS), expected, key)
+    """An append to ``stream``, of two events if it is not said, about to make its first request."""
+    proposal = Proposal(stream.name, encoding.encode_events(events), len(events), expected, key, adopts=adopts)
     return Script(protocol.append(settings or stream.settings, proposal, known, just_saw=lambda _known: just_saw))
 
 
@@ -282,7 +287,7 @@ def test_a_version_that_the_stream_has_left_behind():
 def test_a_version_that_the_stream_has_left_behind_with_a_key():
     """The append may be the one that was made after it."""
     stream = Stream(BLOBS).grow().grow(key="k").grow()
-    story = append(stream, 1, key="k", known=stream.known, just_saw=True)
+    story = append(stream, 1, key="k", events=ONE, known=stream.known, just_saw=True)
     second = stream.keys_of("segments/")[1]
     story.get_many([second], (Found(stream.objects[second], "e"),))
     assert (story.returned().version, story.returned().known) == (2, stream.known)
@@ -710,7 +715,7 @@ def test_a_key_is_kept_with_the_changeset():
 def test_a_key_after_the_expected_version():
     """The same append was made before: its result, not a conflict; later changesets do not matter."""
     stream = Stream().times(3).grow(1, 1, key="pay-17").times(2)
-    story = append(stream, 3, key="pay-17")
+    story = append(stream, 3, key="pay-17", events=TWO)
     story.get("heads/s", stream.found())
     check_appended(story.returned(), 4, 5, newest=7)
 
@@ -718,7 +723,7 @@ def test_a_key_after_the_expected_version():
 def test_a_key_after_the_expected_version_that_was_sealed():
     """It is looked up where that changeset lies now, however old."""
     stream = Stream(Settings(tail_bytes=0, fan_out=2, feed=False)).times(3).grow(1, 1, key="pay-17").times(9)
-    story = append(stream, 3, key="pay-17")
+    story = append(stream, 3, key="pay-17", events=TWO)
     story.get("heads/s", stream.found())
     assert story.serve(stream.objects)[-1] == [keys.segment("s", 4, ident(4))]
     check_appended(story.returned(), 4, 5, newest=14)
@@ -727,7 +732,7 @@ def test_a_key_after_the_expected_version_that_was_sealed():
 def test_a_key_of_a_stream_that_begins_with_it():
     """An append that creates the stream may be repeated, too."""
     stream = Stream().grow(1, 1, key="pay-17").times(2)
-    story = append(stream, 0, key="pay-17", known=nothing("s"))
+    story = append(stream, 0, key="pay-17", events=TWO, known=nothing("s"))
     story.stamp(MINE)
     story.commit(REFUSED)
     story.pause()
@@ -757,14 +762,14 @@ def test_another_key_or_another_place(expected, key):
 def test_a_key_in_the_tail(expected):
     """Without a version the newest changesets are searched, the newest first; no request for the tail."""
     stream = Stream().grow(1, key="pay-17").times(1).grow(1, key="pay-17").times(2)
-    story = append(stream, expected, known=stream.known, key="pay-17")
+    story = append(stream, expected, known=stream.known, key="pay-17", events=ONE)
     check_appended(story.returned(), 3, 3, newest=5)
 
 
 def test_a_key_in_the_newest_segment():
     """One request more."""
     stream = Stream(BLOBS).times(2).grow(1, key="pay-17")
-    story = append(stream, ANY, known=stream.known, key="pay-17")
+    story = append(stream, ANY, known=stream.known, key="pay-17", events=ONE)
     key = keys.segment("s", 3, ident(3))
     story.get_many([key], (Found(stream.objects[key], "e"),))
     check_appended(story.returned(), 3, 3)
@@ -786,7 +791,7 @@ def test_a_key_that_was_appended_meanwhile():
     stream = Stream().times(3)
     stale = stream.known
     stream.grow(1, key="pay-17")
-    story = append(stream, ANY, known=stale, key="pay-17")
+    story = append(stream, ANY, known=stale, key="pay-17", events=ONE)
     story.stamp(MINE)
     story.commit(REFUSED)
     story.pause()
@@ -800,6 +805,85 @@ def test_a_key_whose_newest_segment_cannot_be_had():
     story = append(stream, ANY, known=stream.known, key="pay-17")
     story.get_many([keys.segment("s", 2, ident(2))], TIME_OUT)
     story.raised(Unavailable)
+
+
+OTHERS = [
+    [Event("F", b"x")],
+    [Event("E", b"y")],
+    [Event("E", "x")],
+    [Event("E", b"x", id="1")],
+    [Event("E", b"x"), Event("E", b"x")],
+]
+"""Other events than ``ONE``: another type, other data, data of another kind, another id, and one more event."""
+
+
+@pytest.mark.parametrize("events", OTHERS, ids=shown)
+@pytest.mark.parametrize("expected", [2, ANY, EXISTS])
+def test_a_key_with_other_events(expected, events):
+    """Neither a success, which would drop them, nor a conflict, which would have the caller decide again."""
+    stream = Stream().times(2).grow(1, key="pay-17").times(1)
+    story = append(stream, expected, key="pay-17", events=events)
+    story.get("heads/s", stream.found())
+    error = story.raised(KeyReused)
+    assert (error.stream, error.key, error.version) == ("s", "pay-17", 3)
+
+
+def test_a_key_with_fewer_events():
+    """The first event of a larger append is not that append."""
+    stream = Stream().grow(1, 1, key="pay-17")
+    error = append(stream, ANY, known=stream.known, key="pay-17", events=ONE).raised(KeyReused)
+    assert error.version == 2
+
+
+@pytest.mark.parametrize("expected", [0, ANY])
+def test_a_key_with_other_metadata(expected):
+    """A trace or a time is another each time."""
+    stream = Stream().grow(1, key="pay-17").times(1)
+    story = append(stream, expected, key="pay-17", events=[Event("E", b"x", {"trace": "2"})])
+    story.get("heads/s", stream.found())
+    check_appended(story.returned(), 1, 1, newest=2)
+
+
+def test_a_key_with_other_events_in_a_segment():
+    """They are compared wherever the changeset lies."""
+    stream = Stream(BLOBS).times(2).grow(1, key="pay-17").times(3)
+    story = append(stream, 2, key="pay-17")
+    story.get("heads/s", stream.found())
+    assert story.serve(stream.objects)[-1] == [keys.segment("s", 3, ident(3))]
+    assert story.raised(KeyReused).version == 3
+
+
+def test_a_key_with_other_events_at_the_version_that_is_expected():
+    """There it has not been used: an append at another version is another append."""
+    stream = Stream().times(2).grow(1, key="pay-17")
+    story = append(stream, 3, known=stream.known, key="pay-17")
+    story.stamp(MINE)
+    story.commit(Stored("e4"))
+    check_appended(story.returned(), MINE, 5)
+
+
+def test_a_key_that_another_used_while_the_outcome_was_unknown():
+    """The first attempt is dead, since another follows: nothing was written, and that is certain."""
+    stream = Stream().times(3)
+    story, _ = unknown(stream, 3, key="pay-17")
+    story.get("heads/s", stream.grow(1, key="pay-17").found())
+    assert story.raised(KeyReused).version == 4
+
+
+def test_a_key_that_this_append_used_while_the_outcome_was_unknown():
+    """Its own changeset is known by its id."""
+    stream = Stream().times(3)
+    story, commit = unknown(stream, ANY, key="pay-17")
+    story.get("heads/s", land(stream, commit).found())
+    check_appended(story.returned(), MINE, 5)
+
+
+def test_a_key_with_other_events_that_the_caller_looks_at():
+    """A decision is made again by other means: its caller takes what is in the stream."""
+    stream = Stream().grow(1, key="pay-17").times(1)
+    story = append(stream, 0, key="pay-17", adopts=True)
+    story.get("heads/s", stream.found())
+    check_appended(story.returned(), 1, 1, newest=2)
 
 
 def test_a_key_with_exists_on_a_stream_that_does_not_exist():

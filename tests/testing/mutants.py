@@ -91,6 +91,18 @@ MUTANTS = (
         "    if known.state.version == still_open.follows:\n"
         "        return Appended(still_open.ids[0], known.state.version, known)\n",
     ),
+    Mutant(
+        "take the key for the events",
+        APPEND,
+        "    if proposal.adopts or is_same(found.events, proposal.rows):\n",
+        "    if True:\n",
+    ),
+    Mutant(
+        "compare an append that is repeated with its metadata",
+        "headstream.protocol.repetition",
+        "    return type_ == other_type and event_id == other_id and _is_same_data(data, other_data)\n",
+        "    return one == other\n",
+    ),
     # --- head
     Mutant(
         "swap the head whatever it is",

@@ -17,6 +17,8 @@ Rules, and what each leans on:
 7. A head that the client knows from before may be stale. It is good enough to try a commit on (1). One that was seen a moment ago is good enough to
    report a conflict with a version that the stream has left behind, since it never comes back to it; a moment, for a store can be set back, by a
    copy or a repair that accepts a loss. Any other mismatch is judged on a head that was read during this append.
+8. A changeset with the append's key, where the key is looked for, is the append's own if it has the same events (:mod:`headstream.protocol.repetition`).
+   With other events it is :class:`KeyReused`: to call that a success would drop them, and to append them would break the promise of the key.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from headstream.errors import (
     CorruptData,
     HeadstreamError,
     InvalidInput,
+    KeyReused,
     OutcomeUnknown,
     Unavailable,
     WrongExpectedVersion,
@@ -42,6 +45,7 @@ from headstream.protocol.head import Change, Known
 from headstream.protocol.intent import Intent
 from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Pause, Stamp, Stored
 from headstream.protocol.read import changeset_after, load_head, newest_segment, tail_chain
+from headstream.protocol.repetition import is_same
 from headstream.protocol.snapshot import Kept
 
 
@@ -60,6 +64,8 @@ class Proposal(msgspec.Struct, frozen=True):
     """In the feed: the intents that this settles."""
     kept: Kept | None = None
     """The state after the events, to be kept with them. It takes a version as ``expected``, for it is of no other."""
+    adopts: bool = False
+    """Whether a changeset with the key is the result even if its events are others: then the caller looks at them."""
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -96,8 +102,8 @@ def append(
     ``remember``, so that a caller who lost a race has what it needs next. ``just_saw`` says whether a head is as good as one that is read now. The keys of the objects that were made for attempts are added
     to ``made``: after :class:`WrongExpectedVersion` all of them are garbage.
 
-    Raises :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, and what a
-    backend raises for good (``AccessDenied``, ``StoreNotFound``).
+    Raises :class:`WrongExpectedVersion`, :class:`KeyReused`, :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`,
+    and what a backend raises for good (``AccessDenied``, ``StoreNotFound``).
     """
     still_open = _Open(made=[] if made is None else made)
     try:
@@ -225,7 +231,7 @@ def _mismatch(known: Known, proposal: Proposal) -> Gen[Appended]:
     if isinstance(expected, int) and proposal.key is not None and expected < actual:
         frame = yield from changeset_after(known, expected)
         if frame.follows == expected and frame.key == proposal.key:
-            return Appended(frame.id, frame.version, known)
+            return _earlier(known, proposal, frame)
     raise WrongExpectedVersion(
         "the stream is not at the expected version; nothing was written: read it again, then decide again",
         stream=proposal.stream,
@@ -239,7 +245,21 @@ def _duplicate(known: Known, proposal: Proposal, key: str) -> Gen[Appended | Non
     if not isinstance(proposal.expected, Expected):
         return None
     found = _with_key(tail_chain(known), key) or _with_key((yield from newest_segment(known)), key)
-    return Appended(found.id, found.version, known) if found is not None else None
+    return _earlier(known, proposal, found) if found is not None else None
+
+
+def _earlier(known: Known, proposal: Proposal, found: Frame | Batch) -> Appended:
+    """The result of the append that a changeset with its key is of (rule 8)."""
+    assert isinstance(found, Frame), "the feed has no keys"
+    if proposal.adopts or is_same(found.events, proposal.rows):
+        return Appended(found.id, found.version, known)
+    raise KeyReused(
+        "the key belongs to an earlier append of other events; nothing was written: repeat that one with the events that it had, "
+        "or take another key for these",
+        stream=proposal.stream,
+        key=proposal.key or "",
+        version=found.version,
+    )
 
 
 def _with_key(chain: Chain, key: str) -> Frame | Batch | None:
