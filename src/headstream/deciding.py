@@ -40,8 +40,9 @@ from headstream.errors import (
 from headstream.model import Head, RecordedEvent, check_text, check_writable
 from headstream.protocol import read
 from headstream.protocol.append import Proposal
-from headstream.protocol.ops import Gen, Pause
+from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
+from headstream.protocol.rivals import after_fault, after_race
 from headstream.protocol.snapshot import Kept
 from headstream.session import Request, Session, check_age, check_number
 
@@ -355,7 +356,7 @@ class Transaction(Generic[S, E]):
             # A head that the append has read just now is as new as any. After a pause it is not.
             self._load_again(error.actual if self._conflicts == 1 else None)
             if self._conflicts > 1:
-                yield from Pause(_pause(limits.RACE_PAUSE, self._conflicts - 1))
+                yield from after_race(self._conflicts - 1)
             return
         if isinstance(error, OutcomeUnknown):
             self._unknown = self._unknown or error
@@ -367,7 +368,7 @@ class Transaction(Generic[S, E]):
             if error is self._unknown:
                 raise error
             raise self._unknown from error
-        yield from Pause(_pause(limits.FAULT_PAUSE, self._repeats))
+        yield from after_fault(self._repeats)
 
     def _load_again(self, end: int | None) -> None:
         """Load what others have appended; or all, if the state may have been changed in place by events that are not in the stream."""
@@ -433,8 +434,3 @@ def _size_of(events: list[RecordedEvent]) -> int:
 
 def _content(event: RecordedEvent) -> tuple[object, ...]:
     return event.type, event.payload, event.metadata_json, event.id
-
-
-def _pause(bounds: tuple[float, float], count: int) -> float:
-    first, longest = bounds
-    return min(first * 2.0 ** min(count - 1, 30), longest)

@@ -60,9 +60,21 @@ CONFLICT_AGE: Final = 1.0
 FAULT_ATTEMPTS: Final = 8
 """Faults (time-outs, 5xx, throttling) on the commits of one append before it gives up: about five seconds of pauses."""
 RACE_PAUSE: Final = (0.002, 0.5)
-"""Seconds: the longest first pause after a lost race, and the longest of all. Each doubles; a random part is waited."""
+"""Seconds: the longest first pause after a lost race, and the longest of all. Each doubles; a random part is waited. Where requests go over a
+network, a random part of one round trip is waited instead, each time; and the second of these is the longest that one is taken for."""
 FAULT_PAUSE: Final = (0.05, 2.0)
 """The same after a fault."""
+
+WINS: Final = 16
+"""Appends that one client makes to a stream, one after the other, before it gives way, if others write the stream too."""
+TRIPS: Final = 2.0
+"""Round trips for which it does."""
+SIGNS: Final = 80
+"""Appends after which a client that has met no other takes itself to be alone: it has given way four times in vain."""
+KNOCK: Final = 16
+"""Races lost by one append, one after the other, before it raises the fence of the head."""
+RIVALS: Final = 1000
+"""Streams of which a client remembers that others write them too."""
 
 PUBLISH_ATTEMPTS: Final = 10
 """Advances after which ``append(publish=True)`` gives up to see its events in the feed."""

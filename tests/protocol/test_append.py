@@ -33,6 +33,7 @@ from headstream.protocol.ops import (
     Found,
     Matches,
     NotApplied,
+    Pause,
     Stored,
     Unknown,
 )
@@ -452,6 +453,119 @@ def test_lost_races_are_bounded(monkeypatch):
     assert isinstance(error.__cause__, Unavailable)
     assert error.__cause__.details == {"stream": "s", "lost_races": 12, "faults": 0}
     assert len(error.changeset_ids) == 12
+
+
+def lost_races(stream: Stream, story: Script[Appended], count: int) -> None:
+    """So many races that it loses, each to another changeset."""
+    for number in range(count):
+        story.stamp(1000 + number)
+        story.commit(REFUSED)
+        story.pause()
+        story.get("heads/s", stream.grow().found())
+
+
+def test_a_race_is_waited_for_in_round_trips():
+    """However many were lost: a pause that grows would make the next one worse."""
+    stream = Stream().grow()
+    story = append(stream, ANY, known=stream.known)
+    trips: list[float] = []
+    for number in range(12):
+        story.stamp(1000 + number)
+        story.commit(REFUSED)
+        pause = story.asked
+        assert isinstance(pause, Pause)
+        trips.append(pause.trips)
+        story.pause()
+        story.get("heads/s", stream.grow().found())
+    assert trips == [1.0] * 12
+
+
+def knocking(expected: Expected = ANY) -> tuple[Stream, Script[Appended]]:
+    """An append that has lost so many races that it raises the fence next."""
+    stream = Stream().grow()
+    story = append(stream, expected, known=stream.known)
+    lost_races(stream, story, limits.KNOCK)
+    return stream, story
+
+
+@pytest.mark.parametrize("expected", [ANY, EXISTS])
+def test_a_race_that_is_lost_again_and_again(expected):
+    """The fence is raised, without an intent: so the one that always wins loses its next commit. Ours follows on the new head."""
+    stream, story = knocking(expected)
+    commit = story.commit(Stored("mine"))
+    assert (commit.prelude, commit.head.when) == ((), Matches(stream.known.etag or ""))
+    assert head_of(commit) == head.fenced(stream.known.state)
+    story.stamp(MINE)
+    commit = story.commit(Stored("e"))
+    assert commit.head.when == Matches("mine")
+    assert head_of(commit).fields.fence == 1
+    appended = story.returned()
+    check_appended(appended, MINE, stream.version + 2)
+    assert appended.lost == limits.KNOCK
+
+
+def test_a_fence_that_comes_too_late():
+    """Another race is lost; the next fence is raised after as many more."""
+    stream, story = knocking()
+    story.commit(REFUSED)
+    story.pause()
+    story.get("heads/s", stream.grow().found())
+    lost_races(stream, story, limits.KNOCK - 1)
+    assert story.commit(Stored("mine")).prelude == ()
+
+
+@pytest.mark.parametrize("fault", [THROTTLED, TIME_OUT], ids=shown)
+def test_a_fence_that_fails(fault):
+    """A fault like another; nothing of the append was written."""
+    stream, story = knocking()
+    story.commit(fault)
+    assert story.pause() == limits.FAULT_PAUSE[0]
+    if fault is TIME_OUT:
+        story.get("heads/s", stream.fence().found())
+    story.stamp(MINE)
+    assert story.commit(Stored("e")).head.when == Matches(stream.known.etag or "")
+    check_appended(story.returned(), MINE, stream.version + 2)
+
+
+def test_a_fence_that_another_has_raised():
+    """One is enough: while it is newer than so many races, no other is raised."""
+    stream = Stream().grow()
+    story = append(stream, ANY, known=stream.known)
+    lost_races(stream, story, limits.KNOCK - 1)
+    stream.fence()
+    lost_races(stream, story, limits.KNOCK)
+    story.stamp(MINE)
+    story.commit(REFUSED)
+    story.pause()
+    story.get("heads/s", stream.grow().found())
+    assert story.commit(Stored("mine")).prelude == ()
+
+
+def test_a_version_raises_no_fence():
+    """It loses one race at most. What is refused without one, some services do, is only tried again."""
+    stream = Stream().grow()
+    story = append(stream, 1, known=stream.known)
+    for number in range(limits.KNOCK + 1):
+        story.stamp(1000 + number)
+        story.commit(REFUSED)
+        story.pause()
+        story.get("heads/s", stream.found())
+    story.stamp(MINE)
+    story.commit(Stored("e"))
+    check_appended(story.returned(), MINE, 3)
+
+
+def test_a_stream_that_does_not_exist_has_no_fence_to_raise():
+    """It is created, or found created."""
+    story = append(Stream(), ANY, known=nothing("s"))
+    for number in range(limits.KNOCK + 1):
+        story.stamp(1000 + number)
+        assert story.commit(REFUSED).head.when == ABSENT
+        story.pause()
+        story.get("heads/s", MISSING)
+    story.stamp(MINE)
+    story.commit(Stored("e"))
+    story.returned()
 
 
 # --- faults ------------------------------------------------------------------------------------------------------

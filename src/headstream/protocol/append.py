@@ -19,6 +19,8 @@ Rules, and what each leans on:
    copy or a repair that accepts a loss. Any other mismatch is judged on a head that was read during this append.
 8. A changeset with the append's key, where the key is looked for, is the append's own if it has the same events (:mod:`headstream.protocol.repetition`).
    With other events it is :class:`KeyReused`: to call that a success would drop them, and to append them would break the promise of the key.
+9. An append that loses race after race raises the fence of the head (:mod:`headstream.protocol.rivals`, rule 4). The version stays, so attempts that are
+   open stay so (4); they cannot land any more, as their etag is spent.
 """
 
 from __future__ import annotations
@@ -43,9 +45,10 @@ from headstream.protocol import codec, head, intent, keys
 from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.head import Change, Known
 from headstream.protocol.intent import Intent
-from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Pause, Stamp, Stored
+from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Stamp, Stored
 from headstream.protocol.read import changeset_after, load_head, newest_segment, tail_chain
 from headstream.protocol.repetition import is_same
+from headstream.protocol.rivals import Races
 from headstream.protocol.snapshot import Kept
 
 
@@ -76,6 +79,8 @@ class Appended(msgspec.Struct, frozen=True):
     """The version of the stream after it."""
     known: Known
     """The newest head that was seen; it may be past ``version``."""
+    lost: int = 0
+    """Races that it lost before."""
 
 
 class _Open(msgspec.Struct):
@@ -129,7 +134,7 @@ def _append(
     just_saw: Callable[[Known], bool],
 ) -> Gen[Appended]:
     fresh = False
-    races = faults = 0
+    races = Races()
     while True:  # until one of two counts is used up; a last look at the head comes before that is said
         if known is None:
             known = yield from load_head(proposal.stream, None)
@@ -143,30 +148,38 @@ def _append(
                 return (yield from _mismatch(known, proposal))
             known = None
             continue
-        _check_patience(proposal, races, faults)
+        _check_patience(proposal, races)
         if proposal.key is not None and (done := (yield from _duplicate(known, proposal, proposal.key))) is not None:
             return done
         try:
-            if (done := (yield from _attempt(settings, proposal, known, still_open))) is not None:
-                return done
+            known = yield from _knock(known, proposal, races)
+            if known is not None and (done := (yield from _attempt(settings, proposal, known, still_open))) is not None:
+                return msgspec.structs.replace(done, lost=races.lost) if races.lost else done
         except FAULTS as fault:
             known = known if isinstance(fault, NotApplied) else None
-            faults += 1
-            pause = _pause(limits.FAULT_PAUSE, faults)
+            pause = races.fail()
         else:
             known = None
-            races += 1
-            pause = _pause(limits.RACE_PAUSE, races)
-        yield from Pause(pause)
+            pause = races.lose()
+        yield from pause
 
 
-def _check_patience(proposal: Proposal, races: int, faults: int) -> None:
-    if races >= limits.APPEND_ATTEMPTS or faults >= limits.FAULT_ATTEMPTS:
+def _knock(known: Known, proposal: Proposal, races: Races) -> Gen[Known | None]:
+    """The head to build on: as it is, or with its fence raised after too many lost races; ``None`` if another was faster again (rule 9)."""
+    if not isinstance(proposal.expected, Expected) or not races.knocks(known.state.fields.fence) or known.etag is None:
+        return known
+    state = head.fenced(known.state)
+    answer = yield from Commit((), head.put(state, known.etag))
+    return Known(state, answer.etag) if isinstance(answer, Stored) else None
+
+
+def _check_patience(proposal: Proposal, races: Races) -> None:
+    if races.lost >= limits.APPEND_ATTEMPTS or races.faults >= limits.FAULT_ATTEMPTS:
         raise Unavailable(
             "the append was given up; nothing was written: try again later",
             stream=proposal.stream,
-            lost_races=races,
-            faults=faults,
+            lost_races=races.lost,
+            faults=races.faults,
         )
 
 
@@ -264,8 +277,3 @@ def _earlier(known: Known, proposal: Proposal, found: Frame | Batch) -> Appended
 
 def _with_key(chain: Chain, key: str) -> Frame | Batch | None:
     return next((frame for frame in reversed(chain) if frame.key == key), None)
-
-
-def _pause(bounds: tuple[float, float], count: int) -> float:
-    first, longest = bounds
-    return min(first * 2.0 ** min(count - 1, 30), longest)

@@ -64,10 +64,10 @@ from headstream.protocol.ops import (
     Gen,
     Get,
     List,
-    Pause,
     Stamp,
 )
 from headstream.protocol.read import load_head
+from headstream.protocol.rivals import after_race
 from headstream.protocol.verdicts import AGAIN, Cached, Committed, Dead, Verdicts, get_many, look
 
 
@@ -139,7 +139,7 @@ def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress
     batch = yield from publish(settings, progress.plan, cached)
     lost = progress.lost + 1 if batch.lost else 0
     if batch.lost:
-        yield from Pause(min(limits.RACE_PAUSE[0] * 4.0 ** min(lost, 30), limits.RACE_PAUSE[1]))
+        yield from after_race(2 * lost + 1)  # it is many requests: where pauses grow, they grow twice as fast
     return Progress(
         plan=None if batch.lost else batch.plan,
         done=lost >= limits.ADVANCE_ATTEMPTS or (not batch.lost and batch.plan.finished),

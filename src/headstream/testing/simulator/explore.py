@@ -20,7 +20,7 @@ from headstream.errors import HeadstreamError, OutcomeUnknown, Unavailable, Wron
 from headstream.model import ANY, Event, Expectation, FeedEvent, RecordedEvent, Settings
 from headstream.protocol import gc, keys
 from headstream.protocol.feed import Progress
-from headstream.protocol.ops import Found, Get, List, NotApplied, Pause, Put, Refused, Stamp, Stored, Unknown
+from headstream.protocol.ops import Found, Get, GiveWay, List, NotApplied, Pause, Put, Refused, Stamp, Stored, Unknown
 from headstream.session import Session
 from headstream.testing.simulator.requests import Remove, Request, Steps, drive
 from headstream.testing.simulator.storage import Storage
@@ -96,7 +96,7 @@ class _Running:
                 return
             if isinstance(self.request, Stamp):
                 answer = self._stamp(self.request)
-            elif isinstance(self.request, Pause):
+            elif isinstance(self.request, (Pause, GiveWay)):
                 answer = None
             else:
                 return
