@@ -53,7 +53,7 @@ MAX_FIELDS: Final = 1 * MIB
 """Of an object's fields: in a head, a compressed tail takes two thirds of it at most, and an index as large as it can be a quarter."""
 
 # --- how long the protocols try ----------------------------------------------------------------------------------
-APPEND_ATTEMPTS: Final = 200
+APPEND_ATTEMPTS: Final = 500
 """Commits that one append may try before it gives up on a stream that others win again and again."""
 CONFLICT_AGE: Final = 1.0
 """Seconds: how long ago a head may have been seen that reports a conflict without a request."""
