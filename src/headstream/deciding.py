@@ -356,7 +356,7 @@ class Transaction(Generic[S, E]):
             # A head that the append has read just now is as new as any. After a pause it is not.
             self._load_again(error.actual if self._conflicts == 1 else None)
             if self._conflicts > 1:
-                yield from after_race(self._conflicts - 1)
+                yield from after_race()
             return
         if isinstance(error, OutcomeUnknown):
             self._unknown = self._unknown or error

@@ -101,13 +101,6 @@ MUTANTS = (
         case="two writers that raise the fence, two faults",
     ),
     Mutant(
-        "build on a fence whose swap was refused, whatever the head is",
-        APPEND,
-        "    return Known(state, answer.etag) if isinstance(answer, Stored) else None\n",
-        "    found = yield from Get(keys.head(proposal.stream))\n    return Known(state, found.etag)\n",
-        case="three writers that raise the fence",
-    ),
-    Mutant(
         "take the key for the events",
         APPEND,
         "    if proposal.adopts or is_same(found.events, proposal.rows):\n",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from headstream import limits
+from headstream.protocol.ops import Pause
+from headstream.protocol.rivals import Races
 from headstream.testing.simulator.contest import Field, Result, contest
 
 NEVER = 10**9
@@ -97,8 +99,13 @@ def test_without_giving_way_turns_are_long(monkeypatch):
 
 
 def test_pauses_that_grow_have_the_losers_lose(monkeypatch):
-    """Without a measured round trip a pause after a race doubles up to half a second, as it once did everywhere."""
+    """When a pause after a race doubles up to half a second, as it once did."""
     monkeypatch.setattr(limits, "WINS", NEVER)
     monkeypatch.setattr(limits, "KNOCK", NEVER)
-    monkeypatch.setattr("headstream.testing.simulator.contest.Pace.longest", lambda _pace, pause: pause.at_most)
+
+    def lose(races: Races) -> Pause:
+        races.lost += 1
+        return Pause(min(0.002 * 2.0 ** min(races.lost - 1, 30), 0.5))
+
+    monkeypatch.setattr(Races, "lose", lose)
     assert share(contest(Field(clients=4, spread=0.1))) < 0.4

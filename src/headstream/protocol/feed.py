@@ -139,7 +139,7 @@ def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress
     batch = yield from publish(settings, progress.plan, cached)
     lost = progress.lost + 1 if batch.lost else 0
     if batch.lost:
-        yield from after_race(2 * lost + 1)  # it is many requests: where pauses grow, they grow twice as fast
+        yield from after_race()
     return Progress(
         plan=None if batch.lost else batch.plan,
         done=lost >= limits.ADVANCE_ATTEMPTS or (not batch.lost and batch.plan.finished),

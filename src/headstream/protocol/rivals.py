@@ -6,16 +6,16 @@ would win again and again.
 
 Rules, and what each leans on:
 
-1. After a lost race a client waits for a random part of one round trip, however often it has lost. A pause that grows makes its chances worse with every
-   race. A random part, so that clients which were refused together do not come back together.
+1. After a lost race a client waits for a random part of one round trip, however often it has lost; on a storage of the same machine, of two milliseconds. A pause
+   that grows makes its chances worse with every race. A random part, so that clients which were refused together do not come back together.
 2. A client that has won a head ``WINS`` times, one after the other, gives way for ``TRIPS`` round trips before its next append, once. In that time another that
    reads the head can commit: its read may come first by so much.
 3. It does so only while there are signs of others: in one of its last ``SIGNS`` appends to the stream it lost a race, or found the stream
    elsewhere than it thought. A client that is alone never waits.
 4. A client that wins always has no sign of those that lose always. So one that has lost ``KNOCK`` races in one append raises the fence of
    the head, which is a swap that needs no intent: the other loses its next race, and has its sign. While another's fence is newer than that, it need not.
-5. Nothing here decides what is written: all of it may be left out without harm to what is stored. It costs a store on the same machine nothing: the driver knows no
-   round trip there, and waits as it is told in seconds.
+5. Nothing here decides what is written: all of it may be left out without harm to what is stored. On a storage of the same machine no client gives way: a commit there is
+   one request, and those that lose read the head in a fraction of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Races(msgspec.Struct):
     def lose(self) -> Pause:
         """Another was faster; how long to wait (rule 1)."""
         self.lost += 1
-        return after_race(self.lost)
+        return after_race()
 
     def fail(self) -> Pause:
         """A request failed; how long to wait."""
@@ -94,16 +94,12 @@ class Rivals:
             self._streaks.pop(stream, None)
 
 
-def after_race(lost: int) -> Pause:
-    """How long to wait after so many races that were lost, one after the other (rules 1 and 5)."""
-    return Pause(_doubled(limits.RACE_PAUSE, lost), 1.0)
+def after_race() -> Pause:
+    """How long to wait after a lost race (rule 1)."""
+    return Pause(limits.RACE_PAUSE[0], 1.0)
 
 
 def after_fault(faults: int) -> Pause:
     """How long to wait after so many faults."""
-    return Pause(_doubled(limits.FAULT_PAUSE, faults))
-
-
-def _doubled(bounds: tuple[float, float], count: int) -> float:
-    first, longest = bounds
-    return min(first * 2.0 ** min(count - 1, 30), longest)
+    first, longest = limits.FAULT_PAUSE
+    return Pause(min(first * 2.0 ** min(faults - 1, 30), longest))
