@@ -89,8 +89,9 @@ class EventStore:
 
         Returns the head after the append. One append takes 1 to 10,000 events, at most 16 MiB encoded.
 
-        Raises :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`,
-        :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`; with ``publish`` :class:`NotPublished`.
+        Raises :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`KeyReused` (the key is that of an append of other events),
+        :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`; with ``publish``
+        :class:`NotPublished`.
         """
         request = self._session.request(stream, events, expected, key)
         if publish:

@@ -40,8 +40,9 @@ from headstream.errors import (
 from headstream.model import Head, RecordedEvent, check_text, check_writable
 from headstream.protocol import read
 from headstream.protocol.append import Proposal
-from headstream.protocol.ops import Gen, Pause
+from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
+from headstream.protocol.rivals import after_fault, after_race
 from headstream.protocol.snapshot import Kept
 from headstream.session import Request, Session, check_age, check_number
 
@@ -323,7 +324,9 @@ class Transaction(Generic[S, E]):
             decider = self._decider
             self._result, decided = _parted(decider, self._decide(self._state))
             events = decider.encoded(decided, self._metadata)
-            self._request = self._session.request(self._stream, events, self.head, self._key) if events else None
+            self._request = (
+                self._session.request(self._stream, events, self.head, self._key, adopts=True) if events else None
+            )
             self._recorded = [] if self._request is None else _recorded(self._request.proposal, self._version)
             self._events = tuple(decider.decoded(self._recorded))
             self._after = reduce(decider.evolve, self._events, self._state)
@@ -353,7 +356,7 @@ class Transaction(Generic[S, E]):
             # A head that the append has read just now is as new as any. After a pause it is not.
             self._load_again(error.actual if self._conflicts == 1 else None)
             if self._conflicts > 1:
-                yield from Pause(_pause(limits.RACE_PAUSE, self._conflicts - 1))
+                yield from after_race()
             return
         if isinstance(error, OutcomeUnknown):
             self._unknown = self._unknown or error
@@ -365,7 +368,7 @@ class Transaction(Generic[S, E]):
             if error is self._unknown:
                 raise error
             raise self._unknown from error
-        yield from Pause(_pause(limits.FAULT_PAUSE, self._repeats))
+        yield from after_fault(self._repeats)
 
     def _load_again(self, end: int | None) -> None:
         """Load what others have appended; or all, if the state may have been changed in place by events that are not in the stream."""
@@ -431,8 +434,3 @@ def _size_of(events: list[RecordedEvent]) -> int:
 
 def _content(event: RecordedEvent) -> tuple[object, ...]:
     return event.type, event.payload, event.metadata_json, event.id
-
-
-def _pause(bounds: tuple[float, float], count: int) -> float:
-    first, longest = bounds
-    return min(first * 2.0 ** min(count - 1, 30), longest)

@@ -39,8 +39,9 @@ from headstream.protocol.append import Proposal
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known, nothing
-from headstream.protocol.ops import Gen
+from headstream.protocol.ops import Gen, GiveWay
 from headstream.protocol.read import Cursor
+from headstream.protocol.rivals import Rivals
 from headstream.stats import Stats
 
 log: Final = logging.getLogger("headstream.feed")
@@ -68,6 +69,7 @@ class Session:
         self.states = StateCache(remembered)
         self._meter = meter or Meter()
         self._appends = count(1)
+        self._rivals = Rivals()
 
     def stats(self) -> Stats:
         """What was counted so far."""
@@ -80,13 +82,22 @@ class Session:
 
     # --- append ----------------------------------------------------------------------------------------------------
 
-    def request(self, stream: str, events: Event | Iterable[Event], expected: Expectation, key: str | None) -> Request:
+    def request(
+        self,
+        stream: str,
+        events: Event | Iterable[Event],
+        expected: Expectation,
+        key: str | None,
+        *,
+        adopts: bool = False,
+    ) -> Request:
         """An append, checked; :class:`InvalidInput` if it cannot be made."""
         check_writable(stream)
         if key is not None:
             check_text("a key", key, limits.MAX_IDEMPOTENCY_KEY)
         batch = _batch(events)
-        proposal = Proposal(stream, encoding.encode_events(batch), len(batch), _version(stream, expected), key)
+        rows = encoding.encode_events(batch)
+        proposal = Proposal(stream, rows, len(batch), _version(stream, expected), key, adopts=adopts)
         return Request(proposal, expected if isinstance(expected, Head) else None)
 
     def append(self, request: Request) -> Gen[Head]:
@@ -97,11 +108,19 @@ class Session:
             known = held if known is None or known.state.age < held.state.age else known
         elif known is None and proposal.expected == 0:
             known = nothing(proposal.stream)
+        # One that decides has just read the head, as the others do: it has no advantage to make up for.
+        if not proposal.adopts and self._rivals.is_due(proposal.stream):
+            yield from GiveWay(limits.TRIPS)
         try:
             appended = yield from append.append(self.settings, proposal, known, self._remember, just_saw=self._just_saw)
         except WrongExpectedVersion:
             self._meter.conflict()
+            self._rivals.met(proposal.stream)
             raise
+        if appended.lost:
+            self._rivals.met(proposal.stream)
+        else:
+            self._rivals.won(proposal.stream)
         if appended.known is not known:  # else it was not read or written just now, and is as old as it was
             self.cache.put(appended.known)
         if appended.version == appended.known.state.version:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, wait
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from headstream import limits
 from headstream.backends import forks
-from headstream.backends.base import AsyncBackend, Backend
+from headstream.backends.base import AsyncBackend, Backend, is_remote
 from headstream.backends.beside import beside, future_of, settled
 from headstream.backends.caching import AsyncCached
 from headstream.backends.metering import AsyncMetered, Meter
@@ -19,8 +19,9 @@ from headstream.backends.objects import Objects
 from headstream.backends.workers import Workers
 from headstream.drivers import sync
 from headstream.drivers.ids import stamp
+from headstream.drivers.pace import Pace
 from headstream.errors import CorruptData, HeadstreamError, InvalidInput
-from headstream.protocol.ops import FAULTS, Commit, Delete, Gen, Get, GetMany, List, Op, Pause, Stamp
+from headstream.protocol.ops import FAULTS, Commit, Delete, Gen, Get, GetMany, GiveWay, List, Op, Pause, Stamp
 
 T = TypeVar("T")
 
@@ -30,25 +31,42 @@ _EXECUTE: Final[dict[type[Op[Any]], Callable[[AsyncBackend, Any], Awaitable[obje
     List: lambda backend, op: backend.list(op.prefix, op.after, limits.LIST_PAGE),
     Commit: lambda backend, op: backend.commit(op.prelude, op.head),
     Delete: lambda backend, op: backend.delete(op.keys),
-    Pause: lambda _backend, op: asyncio.sleep(random.uniform(0, op.at_most)),  # noqa: S311 - jitter, no secret
 }
+_LOCAL: Final = Pace(remote=False)
 
 
-async def run(gen: Gen[T], backend: AsyncBackend, meter: Meter | None = None) -> T:
-    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through.
+async def _perform(op: Any, backend: AsyncBackend, meter: Meter | None, pace: Pace) -> object:
+    """One operation; pauses are counted, since each comes before something is tried again."""
+    kind = type(op)
+    if kind is Stamp:
+        return stamp(op.after)
+    if kind is Commit and pace.remote:
+        began = time.perf_counter()
+        answer = await backend.commit(op.prelude, op.head)
+        pace.committed(time.perf_counter() - began, prelude=bool(op.prelude))
+        return answer
+    if kind is Pause:
+        await asyncio.sleep(pace.pause(op))
+        if meter is not None:
+            meter.retry()
+        return None
+    if kind is GiveWay:
+        if pace.trip:
+            await asyncio.sleep(pace.give_way(op))
+        return None
+    return await _EXECUTE[kind](backend, op)
 
-    ``meter`` counts the pauses: each comes before something is tried again.
-    """
+
+async def run(gen: Gen[T], backend: AsyncBackend, meter: Meter | None = None, pace: Pace = _LOCAL) -> T:
+    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through."""
     try:
         op = next(gen)
         while True:
             try:
-                answer = stamp(op.after) if type(op) is Stamp else await _EXECUTE[type(op)](backend, op)
+                answer = await _perform(op, backend, meter, pace)
             except (*FAULTS, HeadstreamError) as error:
                 op = gen.throw(error)
             else:
-                if meter is not None and type(op) is Pause:
-                    meter.retry()
                 op = gen.send(answer)
     except StopIteration as stop:
         value: T = stop.value
@@ -64,17 +82,18 @@ class Awaited:
         self._metered = AsyncMetered(backend, self.meter)
         self._cached: AsyncBackend = self._metered
         self._objects: Objects | None = None
+        self._pace = Pace(remote=is_remote(backend))
         self.default_tail = backend.default_tail
         self.default_poll = backend.default_poll
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen``. When the waiter is cancelled, the request in flight may or may not take effect."""
-        return await run(gen, self._metered, self.meter)
+        return await run(gen, self._metered, self.meter, self._pace)
 
     async def recall(self, gen: Gen[T]) -> T:
         """The same for a step that reads events: immutable objects may be copies; see :meth:`.sync.Direct.recall`."""
         try:
-            return await run(gen, self._cached, self.meter)
+            return await run(gen, self._cached, self.meter, self._pace)
         except CorruptData:
             if self._objects is not None:
                 await beside(self._objects.clear)

@@ -70,10 +70,10 @@ from headstream.protocol.ops import (
     Gen,
     Get,
     List,
-    Pause,
     Stamp,
 )
 from headstream.protocol.read import load_head
+from headstream.protocol.rivals import after_race
 from headstream.protocol.verdicts import AGAIN, DEFECTS, Cached, Committed, Dead, Defect, Verdicts, get_many, look
 
 
@@ -168,7 +168,7 @@ def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress
     batch = yield from publish(settings, progress.plan, cached)
     lost = progress.lost + 1 if batch.lost else 0
     if batch.lost:
-        yield from Pause(min(limits.RACE_PAUSE[0] * 4.0 ** min(lost, 30), limits.RACE_PAUSE[1]))
+        yield from after_race()
     unreadable = {**progress.unreadable, **progress.plan.verdicts.unreadable}
     return Progress(
         plan=None if batch.lost else batch.plan,

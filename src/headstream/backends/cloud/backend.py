@@ -27,6 +27,7 @@ class _Cloud:
     """What both shells are made of."""
 
     keeps_metadata = True
+    is_remote = True
     default_tail = 64 * limits.KIB
     default_poll = (0.2, 5.0)
 
