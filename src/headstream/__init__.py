@@ -26,7 +26,7 @@ from headstream.errors import (
     UnsupportedFormat,
     WrongExpectedVersion,
 )
-from headstream.events import Registry
+from headstream.events import Registry, WithMetadata
 from headstream.model import (
     ANY,
     EXISTS,
@@ -84,6 +84,7 @@ __all__ = [
     "Unavailable",
     "UnsuitableBackend",
     "UnsupportedFormat",
+    "WithMetadata",
     "WrongExpectedVersion",
     "connect",
     "connect_async",

@@ -19,6 +19,7 @@ from headstream.bells import bell_of
 from headstream.decider import Decider
 from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
 from headstream.errors import HeadstreamError, NotPublished
+from headstream.events import Typed
 from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
 from headstream.model import ANY, Event, Expectation, FeedEvent, Head, RecordedEvent, Settings, check_stream
 from headstream.protocol import layout
@@ -147,7 +148,7 @@ class AsyncEventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], tuple[R, Iterable[F] | None]],
+        decide: Callable[[S], tuple[R, Iterable[Typed[F]] | None]],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -160,7 +161,7 @@ class AsyncEventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], F | Iterable[F] | None],
+        decide: Callable[[S], Typed[F] | Iterable[Typed[F]] | None],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,

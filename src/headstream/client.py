@@ -17,6 +17,7 @@ from headstream.decider import Decider
 from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
 from headstream.drivers import sync
 from headstream.errors import HeadstreamError, NotPublished
+from headstream.events import Typed
 from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
 from headstream.model import ANY, Event, Expectation, Head, Settings, check_stream
 from headstream.protocol import layout
@@ -130,7 +131,7 @@ class EventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], tuple[R, Iterable[F] | None]],
+        decide: Callable[[S], tuple[R, Iterable[Typed[F]] | None]],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -143,7 +144,7 @@ class EventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], F | Iterable[F] | None],
+        decide: Callable[[S], Typed[F] | Iterable[Typed[F]] | None],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,

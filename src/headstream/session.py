@@ -15,6 +15,7 @@ from headstream import limits
 from headstream.backends.metering import Meter
 from headstream.caches import Cache, HeadCache, StateCache
 from headstream.errors import InvalidInput, WrongExpectedVersion
+from headstream.mistakes import is_several, no_event
 from headstream.model import (
     NO_STREAM,
     Event,
@@ -30,6 +31,7 @@ from headstream.model import (
 )
 from headstream.protocol import append, encoding, feed, follow, keys, read
 from headstream.protocol.append import Proposal
+from headstream.protocol.codec import Chain
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known, nothing
@@ -181,9 +183,11 @@ class Session:
         self._remember(cursor.known)
         return cursor
 
-    def step(self, cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
-        """The next events of a read."""
-        return read.step(cursor)
+    def step(
+        self, cursor: Cursor, look: Callable[[Chain], None] | None = None
+    ) -> Gen[tuple[list[RecordedEvent], Cursor]]:
+        """The next events of a read; ``look`` gets their changesets."""
+        return read.step(cursor, look)
 
     def head(self, stream: str) -> Gen[Head | None]:
         """The head of a stream, if it exists; the name is checked at once."""
@@ -221,12 +225,12 @@ def check_prefix(prefix: object) -> None:
 def _batch(events: object) -> list[Event]:
     if isinstance(events, Event):
         return [events]
-    if type(events) is not list and (isinstance(events, (str, bytes)) or not isinstance(events, Iterable)):
-        raise InvalidInput(f"append takes an Event or several, not {type(events).__name__}")
-    batch = list(islice(events, limits.MAX_EVENTS + 1))
+    if not is_several(events):
+        raise InvalidInput(f"append takes an Event or several, not {no_event(events)}")
+    batch = list(islice(cast("Iterable[Event]", events), limits.MAX_EVENTS + 1))
     for event in batch:
         if not isinstance(event, Event):
-            raise InvalidInput(f"append takes events, not {type(event).__name__}: wrap it in Event(type, data)")
+            raise InvalidInput(f"append takes events, not {no_event(event)}")
     if not 1 <= len(batch) <= limits.MAX_EVENTS:
         raise InvalidInput(f"an append has 1 to {limits.MAX_EVENTS} events, not {'more' if batch else 'none'}")
     return batch

@@ -1,0 +1,174 @@
+"""Whether a value came back as what it was, once it was encoded and decoded. No I/O.
+
+Rules:
+
+1. ``==`` does not say so: a time in a named zone is not equal to itself in another zone during one hour a year, and instances of two classes may be equal.
+2. Neither do equal encodings: ``SecretStr`` is stars before and after, a tuple without a declared type is a list both times, a field that is excluded is
+   in neither. So both values are walked together: their classes, every field that the classes declare, and every item.
+3. Times are compared by their text, with the offset: the name of a zone is in no encoding, and does not count.
+4. A number or text that came back as the plain type that was declared, and is equal, is the same: 5 where a float is declared, an enum's member
+   where a string is.
+5. A value without fields and with a ``==`` of its own decides for itself. One without cannot be compared, and is believed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
+
+import msgspec
+
+Difference: TypeAlias = list[str]
+"""What is different, and then where that is: from the inside out."""
+_Comparison: TypeAlias = Callable[[Any, Any], Difference | None]
+
+_PLAIN: Final = frozenset([str, int, bool, float, bytes, type(None), date, timedelta, UUID])
+"""Types for whose own instances ``==`` does say it."""
+_ABSENT: Final = object()
+
+
+def difference(before: object, after: object) -> Difference | None:
+    """How ``after`` is another value than ``before``; ``None`` if it is the same.
+
+    Raises what a comparison of the application's raises.
+    """
+    kind: Any = type(after)
+    if type(before) is not kind:
+        return None if _is_declared(before, after, kind) else [f"{kind.__name__}, not {type(before).__name__}"]
+    if kind in _PLAIN:
+        return None if before == after else _another(kind)
+    return _comparison(cast("Hashable", kind))(before, after)
+
+
+def described(found: Difference) -> str:
+    """How it came back, for an error: names of fields and classes, and no value. A key of a dictionary may be one."""
+    what, *places = found
+    where = "".join(reversed(places)).removeprefix(".")
+    return f"with {where!r} as {what}" if where else f"as {what}"
+
+
+def field_names(kind: type) -> tuple[str, ...] | None:
+    """The fields that a class declares: a Struct, a dataclass, an attrs class or a pydantic model. ``None`` for any other."""
+    if issubclass(kind, msgspec.Struct):
+        return kind.__struct_fields__
+    if isinstance(found := getattr(kind, "model_fields", None), dict):
+        return tuple(found)
+    if dataclasses.is_dataclass(kind):
+        return tuple([field.name for field in dataclasses.fields(kind)])
+    if (attributes := getattr(kind, "__attrs_attrs__", None)) is not None:
+        return tuple([attribute.name for attribute in attributes])
+    return None
+
+
+def _another(kind: type) -> Difference:
+    return [f"another {kind.__name__}"]
+
+
+def _is_declared(before: object, after: object, kind: type) -> bool:
+    """Rule 4."""
+    if isinstance(before, bool):
+        return False
+    if kind is float or kind is Decimal:
+        return isinstance(before, int | kind) and before == after
+    if kind is datetime:
+        return isinstance(before, datetime) and _same_text(before, after) is None
+    return (kind is str or kind is int) and isinstance(before, kind) and before == after
+
+
+@lru_cache(maxsize=4096)
+def _comparison(kind: Any) -> _Comparison:
+    """How two instances of a class that is not plain are compared."""
+    names = field_names(kind)
+    if names is not None:
+        return _Fields(names)
+    if issubclass(kind, datetime | time):
+        return _same_text
+    for base, compare in _OF_BASES:
+        if issubclass(kind, base):
+            return compare
+    return _believed if kind.__eq__ is object.__eq__ else _equal
+
+
+class _Fields:
+    """The comparison of instances with these fields."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        get = attrgetter(*names) if names else tuple
+        self._values: Callable[[Any], Any] = get if len(names) > 1 else (lambda value: (get(value),) if names else ())
+
+    def __call__(self, before: Any, after: Any) -> Difference | None:
+        try:
+            olds, news = self._values(before), self._values(after)
+        except AttributeError:  # a field that was never given a value
+            olds = [getattr(before, name, _ABSENT) for name in self._names]
+            news = [getattr(after, name, _ABSENT) for name in self._names]
+        for name, old, new in zip(self._names, olds, news, strict=True):
+            if (found := difference(old, new)) is not None:
+                return [*found, f".{name}"]
+        extra = getattr(before, "__pydantic_extra__", None), getattr(after, "__pydantic_extra__", None)
+        return None if extra == (None, None) else difference(extra[0] or {}, extra[1] or {})
+
+
+def _same_text(before: Any, after: Any) -> Difference | None:
+    return None if before.isoformat() == after.isoformat() else _another(type(after))
+
+
+def _same_decimal(before: Decimal, after: Decimal) -> Difference | None:
+    return None if before.as_tuple() == after.as_tuple() else _another(type(after))
+
+
+def _same_items(before: Iterable[Any], after: Iterable[Any]) -> Difference | None:
+    olds, news = list(before), list(after)
+    if len(olds) != len(news):
+        return _another(type(after))
+    for number, (old, new) in enumerate(zip(olds, news, strict=True)):
+        if (found := difference(old, new)) is not None:
+            return [*found, f"[{number}]"]
+    return None
+
+
+def _same_mapping(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> Difference | None:
+    if len(before) != len(after):
+        return _another(type(after))
+    for (key, old), (same, new) in zip(before.items(), after.items(), strict=True):
+        if difference(key, same) is not None:  # in another order, perhaps
+            if key not in after:
+                return ["a mapping with other keys"]
+            new = after[key]  # noqa: PLW2901 - it was not the one
+        if (found := difference(old, new)) is not None:
+            return [*found, "[…]"]
+    return None
+
+
+def _same_set(before: Iterable[Any], after: Iterable[Any]) -> Difference | None:
+    if before == after or sorted(map(_text, before)) == sorted(map(_text, after)):
+        return None
+    return _another(type(after))
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime | time) else repr(value)
+
+
+def _equal(before: object, after: object) -> Difference | None:
+    return None if bool(before == after) else _another(type(after))
+
+
+def _believed(_before: object, _after: object) -> None:
+    return None
+
+
+_OF_BASES: Final[tuple[tuple[Any, _Comparison], ...]] = (
+    (Decimal, _same_decimal),
+    ((str, int, float, bytes), _equal),
+    ((list, tuple), _same_items),
+    (Mapping, _same_mapping),
+    ((set, frozenset), _same_set),
+)
