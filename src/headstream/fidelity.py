@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -86,7 +86,7 @@ def _comparison(kind: Any) -> _Comparison:
     """How two instances of a class that is not plain are compared."""
     names = field_names(kind)
     if names is not None:
-        return _Fields(names)
+        return _of_fields(kind, names)
     if issubclass(kind, datetime | time):
         return _same_text
     for base, compare in _OF_BASES:
@@ -95,25 +95,39 @@ def _comparison(kind: Any) -> _Comparison:
     return _believed if kind.__eq__ is object.__eq__ else _equal
 
 
-class _Fields:
+def _of_fields(kind: Any, names: tuple[str, ...]) -> _Comparison:
     """The comparison of instances with these fields."""
+    values: Callable[[Any], tuple[Any, ...]] = attrgetter(*names) if len(names) > 1 else _values(names)
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = names
-        get = attrgetter(*names) if names else tuple
-        self._values: Callable[[Any], Any] = get if len(names) > 1 else (lambda value: (get(value),) if names else ())
-
-    def __call__(self, before: Any, after: Any) -> Difference | None:
+    def compare(before: Any, after: Any) -> Difference | None:
         try:
-            olds, news = self._values(before), self._values(after)
+            olds, news = values(before), values(after)
         except AttributeError:  # a field that was never given a value
-            olds = [getattr(before, name, _ABSENT) for name in self._names]
-            news = [getattr(after, name, _ABSENT) for name in self._names]
-        for name, old, new in zip(self._names, olds, news, strict=True):
-            if (found := difference(old, new)) is not None:
-                return [*found, f".{name}"]
-        extra = getattr(before, "__pydantic_extra__", None), getattr(after, "__pydantic_extra__", None)
-        return None if extra == (None, None) else difference(extra[0] or {}, extra[1] or {})
+            olds, news = _values(names)(before), _values(names)(after)
+        return _each(olds, news, lambda number: f".{names[number]}")
+
+    def compare_extra(before: Any, after: Any) -> Difference | None:
+        found = compare(before, after)
+        if found is None and (before.__pydantic_extra__ or after.__pydantic_extra__):
+            return difference(before.__pydantic_extra__, after.__pydantic_extra__)
+        return found
+
+    return compare_extra if hasattr(kind, "__pydantic_extra__") else compare
+
+
+def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda value: tuple([getattr(value, name, _ABSENT) for name in names])
+
+
+def _each(olds: Sequence[Any], news: Sequence[Any], place: Callable[[int], str]) -> Difference | None:
+    """The first difference of values that belong together."""
+    kinds = list(map(type, news))
+    if _PLAIN.issuperset(kinds) and kinds == list(map(type, olds)) and olds == news:
+        return None  # most are like this, so it is found out without a loop
+    for number, (old, new) in enumerate(zip(olds, news, strict=True)):
+        if (found := difference(old, new)) is not None:
+            return [*found, place(number)]
+    return None
 
 
 def _same_text(before: Any, after: Any) -> Difference | None:
@@ -124,14 +138,10 @@ def _same_decimal(before: Decimal, after: Decimal) -> Difference | None:
     return None if before.as_tuple() == after.as_tuple() else _another(type(after))
 
 
-def _same_items(before: Iterable[Any], after: Iterable[Any]) -> Difference | None:
-    olds, news = list(before), list(after)
-    if len(olds) != len(news):
+def _same_items(before: Sequence[Any], after: Sequence[Any]) -> Difference | None:
+    if len(before) != len(after):
         return _another(type(after))
-    for number, (old, new) in enumerate(zip(olds, news, strict=True)):
-        if (found := difference(old, new)) is not None:
-            return [*found, f"[{number}]"]
-    return None
+    return _each(before, after, lambda number: f"[{number}]")
 
 
 def _same_mapping(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> Difference | None:
