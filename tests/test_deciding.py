@@ -371,7 +371,7 @@ def test_a_state_may_be_none(store):
     """Where the first one is."""
 
     def last(_state: str | None, event: Event) -> str | None:
-        return event.data
+        return None if event.data is None else str(event.data)
 
     names = Decider(lambda: None, last)
     assert store.transact("s", names, lambda _: [Event("Named", "a"), Event("Named")]).state is None

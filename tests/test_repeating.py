@@ -271,7 +271,7 @@ def test_metadata_of_each_event(store):
 def test_what_has_no_metadata(store):
     """An instance of another class, a plain event, metadata that is no mapping."""
     with pytest.raises(InvalidInput, match="an event's metadata is a mapping, not list"):
-        WithMetadata(Deposited(1), ["a"])  # type: ignore[arg-type]
+        WithMetadata(Deposited(1), ["a"])
     with pytest.raises(InvalidInput, match="not Account: is its class registered"):
         store.transact("s", ACCOUNTS, lambda _: WithMetadata(Account()))
     with pytest.raises(InvalidInput, match="not WithMetadata"):

@@ -26,7 +26,8 @@ from headstream.errors import (
     UnsupportedFormat,
     WrongExpectedVersion,
 )
-from headstream.events import Registry, WithMetadata
+from headstream.events import Registry
+from headstream.metadata import WithMetadata
 from headstream.model import (
     ANY,
     EXISTS,

@@ -19,8 +19,8 @@ from headstream.bells import bell_of
 from headstream.decider import Decider
 from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
 from headstream.errors import HeadstreamError, NotPublished
-from headstream.events import Typed
 from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.metadata import Typed
 from headstream.model import ANY, Event, Expectation, FeedEvent, Head, RecordedEvent, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints

@@ -17,8 +17,8 @@ from headstream.decider import Decider
 from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
 from headstream.drivers import sync
 from headstream.errors import HeadstreamError, NotPublished
-from headstream.events import Typed
 from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.metadata import Typed
 from headstream.model import ANY, Event, Expectation, Head, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints

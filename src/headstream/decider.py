@@ -12,7 +12,8 @@ import msgspec
 
 from headstream import limits
 from headstream.errors import InvalidInput
-from headstream.events import Registry, WithMetadata
+from headstream.events import Registry
+from headstream.metadata import WithMetadata
 from headstream.mistakes import is_several, no_event
 from headstream.model import Event, Head, RecordedEvent, check_text
 from headstream.session import check_number

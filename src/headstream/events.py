@@ -12,20 +12,19 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, overload
-from uuid import UUID
+from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
 
 from headstream import limits
 from headstream.errors import InvalidInput
 from headstream.kinds import Kind
+from headstream.metadata import WithMetadata
 from headstream.mistakes import no_event
 from headstream.model import Event, RecordedEvent, check_text
 from headstream.protocol import encoding
 
 C = TypeVar("C")
-C_co = TypeVar("C_co", covariant=True)
 
 SCHEMA_VERSION: Final = "schema_version"
 """The name in an event's metadata of the version that its data has; absent for version 1."""
@@ -36,29 +35,7 @@ Upcaster: TypeAlias = Callable[[Any], Any]
 """Makes data of one schema version that of the next: JSON values in, anything that msgspec encodes as JSON out."""
 
 _UNKNOWN: Final = ("raise", "skip", "keep")
-_NO_METADATA: Final[Mapping[str, Any]] = {}
 _rows: Final = msgspec.msgpack.Decoder(list[tuple[str, Any, str | None, str | None]]).decode
-
-
-class WithMetadata(msgspec.Struct, Generic[C_co], frozen=True):
-    """An instance of a registered class, with metadata and an id that are its event's alone. It stands wherever the instance can.
-
-    ``event``: the instance. ``metadata``: a mapping, as of :class:`~headstream.Event`. ``id``: an id of the application's own.
-
-    Raises :class:`~headstream.InvalidInput` for metadata that is no mapping.
-    """
-
-    event: C_co
-    metadata: Mapping[str, Any] = _NO_METADATA
-    id: str | UUID | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.metadata, Mapping):
-            raise InvalidInput(f"an event's metadata is a mapping, not {type(self.metadata).__name__}")
-
-
-Typed: TypeAlias = C | WithMetadata[C]
-"""A typed event as it is handed over."""
 
 
 class Registry:

@@ -53,17 +53,17 @@ def described(found: Difference) -> str:
     return f"with {where!r} as {what}" if where else f"as {what}"
 
 
-def field_names(kind: type) -> tuple[str, ...] | None:
-    """The fields that a class declares: a Struct, a dataclass, an attrs class or a pydantic model. ``None`` for any other."""
+def field_names(kind: Any) -> tuple[str, ...] | None:
+    """The fields that a class declares: a Struct, a dataclass, an attrs class, a pydantic model or a named tuple. ``None`` for any other."""
     if issubclass(kind, msgspec.Struct):
-        return kind.__struct_fields__
+        return tuple(kind.__struct_fields__)
     if isinstance(found := getattr(kind, "model_fields", None), dict):
         return tuple(found)
     if dataclasses.is_dataclass(kind):
         return tuple([field.name for field in dataclasses.fields(kind)])
     if (attributes := getattr(kind, "__attrs_attrs__", None)) is not None:
         return tuple([attribute.name for attribute in attributes])
-    return None
+    return tuple(kind._fields) if issubclass(kind, tuple) and hasattr(kind, "_fields") else None
 
 
 def _another(kind: type) -> Difference:

@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -18,7 +17,7 @@ from typing import Any
 import msgspec
 
 from headstream.errors import InvalidInput
-from headstream.fidelity import described, difference
+from headstream.fidelity import described, difference, field_names
 from headstream.model import Event, RecordedEvent
 from headstream.protocol import encoding
 
@@ -37,7 +36,7 @@ class Kind:
         _check_class(cls)
         if (encode is None) != (decode is None):
             raise InvalidInput("encode and decode go together: what one makes, the other must read")
-        if encode is None and not _is_described(cls):
+        if encode is None and field_names(cls) is None:
             raise InvalidInput(
                 f"{cls.__name__} does not say what its fields are: make it a dataclass, a Struct or a pydantic model before it is"
                 " registered, or give encode and decode"
@@ -148,16 +147,6 @@ def _check_class(cls: object) -> None:
 
 def _is_pydantic(cls: type[Any]) -> bool:
     return callable(getattr(cls, "model_validate_json", None))
-
-
-def _is_described(cls: type[Any]) -> bool:
-    return (
-        issubclass(cls, msgspec.Struct)
-        or dataclasses.is_dataclass(cls)
-        or hasattr(cls, "__attrs_attrs__")
-        or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
-        or _is_pydantic(cls)
-    )
 
 
 # --- pydantic -------------------------------------------------------------------------------------------------------

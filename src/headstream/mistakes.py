@@ -7,7 +7,8 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Final
 
 from headstream.fidelity import field_names
-from headstream.model import Event, Head, RecordedEvent
+from headstream.metadata import WithMetadata
+from headstream.model import Event, FeedEvent, Head, RecordedEvent
 
 _TEXTS: Final = (str, bytes, bytearray, memoryview)
 
@@ -30,19 +31,21 @@ def no_event(value: object) -> str:
         if inspect.iscoroutine(value):
             value.close()
         return f"{kind.__name__}: await it first"
+    if field_names(kind) is not None and kind not in _OURS:
+        return f"{kind.__name__}: wrap it in Event({kind.__name__!r}, …), or register its class and let the registry encode it"
     for base, remedy in _REMEDIES:
         if isinstance(value, base):
             return f"{kind.__name__}: {remedy}"
-    if field_names(kind) is not None:
-        return f"{kind.__name__}: wrap it in Event({kind.__name__!r}, …), or register its class and let the registry encode it"
     if inspect.isroutine(value):
         return f"{kind.__name__}: call it, and hand over what it returns"
     return f"{kind.__name__}: wrap it in Event(type, data)"
 
 
+_OURS: Final = frozenset([Event, RecordedEvent, FeedEvent, Head, WithMetadata])
 _REMEDIES: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
     (Event, "the decider has a registry, so return an instance of a registered class"),
     (RecordedEvent, "it is in a stream already; to copy it, append Event(event.type, event.data, event.metadata)"),
+    (WithMetadata, "it goes with typed events; let Registry.encode make an Event of it"),
     (Head, "a head is given as expected=head"),
     (AsyncIterable, "collect its events first: [event async for event in …]"),
     (Mapping, "a dictionary is the data of an event; wrap it in Event(type, data)"),

@@ -20,7 +20,7 @@ from headstream.client import EventStore
 from headstream.connecting import connect
 from headstream.decider import Decider
 from headstream.deciding import Decision
-from headstream.events import Typed
+from headstream.metadata import Typed
 from headstream.model import Event, RecordedEvent
 
 S = TypeVar("S")
