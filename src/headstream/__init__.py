@@ -10,7 +10,7 @@ from headstream.aio import AsyncEventStore, AsyncFeedReading, AsyncReading
 from headstream.client import EventStore
 from headstream.connecting import connect, connect_async
 from headstream.decider import Decider
-from headstream.deciding import Decision, Loaded
+from headstream.decisions import Decision, Loaded
 from headstream.errors import (
     AccessDenied,
     CheckpointLost,

@@ -17,7 +17,8 @@ from headstream import limits
 from headstream.backends.metering import Meter
 from headstream.bells import bell_of
 from headstream.decider import Decider
-from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
+from headstream.deciding import Transaction, nothing_to_do
+from headstream.decisions import Decision, Loaded
 from headstream.errors import HeadstreamError, NotPublished
 from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
 from headstream.metadata import Typed

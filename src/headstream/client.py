@@ -14,7 +14,8 @@ from headstream.advancing import Advancer
 from headstream.backends.base import Backend
 from headstream.bells import bell_of
 from headstream.decider import Decider
-from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
+from headstream.deciding import Transaction, nothing_to_do
+from headstream.decisions import Decision, Loaded
 from headstream.drivers import sync
 from headstream.errors import HeadstreamError, NotPublished
 from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint

@@ -29,6 +29,7 @@ import msgspec
 from headstream import limits
 from headstream.caches import KeptState
 from headstream.decider import Decider
+from headstream.decisions import Decision
 from headstream.errors import (
     CorruptData,
     HeadstreamError,
@@ -54,30 +55,6 @@ R = TypeVar("R")
 log: Final = logging.getLogger("headstream.deciding")
 
 _rows: Final = msgspec.msgpack.Decoder(list[tuple[str, Any, str | None, str | None]]).decode
-
-
-class Decision(msgspec.Struct, Generic[S, E, R], frozen=True):
-    """What came of :meth:`headstream.EventStore.transact`."""
-
-    result: R
-    """What ``decide`` returned beside its events; ``None`` if it returned events only, or was not called (:attr:`repeated`)."""
-    events: tuple[E, ...]
-    """The events that were appended, as ``evolve`` sees them; none if nothing was to be done."""
-    state: S
-    """The state after them."""
-    head: Head
-    """The head after them. Without events, that of the load."""
-    repeated: bool = False
-    """Whether the events are those of another call with the same key, which was first. Its command is not carried out again."""
-
-
-class Loaded(msgspec.Struct, Generic[S], frozen=True):
-    """What came of :meth:`headstream.EventStore.load`."""
-
-    state: S
-    """The state after the newest event."""
-    head: Head
-    """Where the stream ends. Hand it to ``append(expected=…)``."""
 
 
 def nothing_to_do(_state: object) -> None:

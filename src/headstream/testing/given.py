@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, Self, TypeVar, overload
 from headstream.client import EventStore
 from headstream.connecting import connect
 from headstream.decider import Decider
-from headstream.deciding import Decision
+from headstream.decisions import Decision
 from headstream.metadata import Typed
 from headstream.model import Event, RecordedEvent
 
