@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass, field
@@ -180,6 +181,12 @@ class Hidden(BaseModel):
 
     name: str
     note: str = Field("", exclude=True)
+
+
+class Gauge(BaseModel):
+    """A number."""
+
+    degrees: float
 
 
 class Anything(BaseModel):
@@ -380,6 +387,23 @@ def test_what_would_come_back_as_another_value_is_refused(store, instance, why):
     assert store.head("bad") is None
 
 
+@pytest.mark.parametrize("wrong", [None, 0, 1, 499])
+def test_many_parts(wrong):
+    """They are compared together, and the one that differs is found."""
+    parts = tuple(Taxed(number, number) for number in range(500))
+    others = tuple(Taxed(number, -1 if number == wrong else number) for number in range(500))
+    found = difference(parts, others)
+    assert found == (None if wrong is None else ["another int", ".tax", f"[{wrong}]"])
+
+
+def test_a_number_that_json_does_not_have(store):
+    """In a dataclass and in a model: no null takes its place."""
+    for instance in (Loose(math.nan), Loose([math.inf]), Anything(value=math.nan), Gauge(degrees=-math.inf)):
+        with pytest.raises(InvalidInput, match=r"it holds NaN or an infinity|NoneType, not float"):
+            store.transact("bad", decider(type(instance)), lambda _, instance=instance: instance)
+    assert store.head("bad") is None
+
+
 def test_a_field_that_changed_its_value(store):
     """One that the constructor does not take is stored, and made again: it is what it was, or the event is refused."""
     derived = Derived(2)
@@ -393,6 +417,44 @@ def test_a_model_inside_that_cannot_be_read(store):
     with pytest.raises(InvalidInput, match="does not fit Outer") as caught:
         store.transact("bad", decider(Outer), lambda _: Outer(strict=Strict(cents=1)))
     assert "euros" in str(caught.value.__cause__)
+
+
+class Blob(BaseModel):
+    """Bytes, which are text in JSON."""
+
+    content: bytes
+
+
+def test_a_model_that_is_no_json(store):
+    """pydantic's error is the cause."""
+    for attempt in (
+        lambda: store.transact("bad", decider(Blob), lambda _: Blob(content=b"\xff")),
+        lambda: Registry(Blob).encode(Blob(content=b"\xff")),
+    ):
+        with pytest.raises(InvalidInput, match="an event of type 'Blob' cannot be encoded: see the cause") as caught:
+            attempt()
+        assert isinstance(caught.value.__cause__, ValueError)
+
+
+@dataclass
+class Holder:
+    """A dataclass with a model in it, which msgspec encodes and does not decode."""
+
+    card: Card
+
+
+def test_what_could_not_be_loaded(store):
+    """Says so, and why."""
+    for attempt in (
+        lambda: store.transact("bad", decider(Holder), lambda _: Holder(Card(number="secret"))),
+        lambda: Registry(Holder).encode(Holder(Card(number="secret"))),
+    ):
+        with pytest.raises(
+            InvalidInput, match=r"nothing was appended, for it could not be loaded.*does not fit Holder"
+        ) as caught:
+            attempt()
+        assert "card" in str(caught.value.__cause__)
+        assert "secret" not in str(caught.value)
 
 
 class Opaque:

@@ -185,8 +185,14 @@ class Decider(Generic[S, E]):
     def parted(self, returned: Any) -> tuple[Any, list[Any]]:
         """The result and the events of what ``decide`` returned; :class:`~headstream.InvalidInput` for what is neither."""
         result = None
-        if type(returned) is tuple and len(returned) == 2 and not self.is_event(returned[1]):
-            result, returned = returned
+        if type(returned) is tuple and len(returned) == 2:
+            if not self.is_event(returned[1]):
+                result, returned = returned
+            elif not self.is_event(returned[0]):
+                raise InvalidInput(
+                    "decide returned a pair with one event: return (result, [event]); or, if both are events, the first is not "
+                    + self._no_event(returned[0])
+                )
         if returned is None:
             return result, []
         if self.is_event(returned):
@@ -202,11 +208,6 @@ class Decider(Generic[S, E]):
 
     def encoded(self, events: Sequence[Any], metadata: Mapping[str, Any]) -> list[Event]:
         """The events of what ``decide`` returned, to be appended. Raises :class:`~headstream.InvalidInput` for what is none."""
-        if len(events) == 2 and self.is_event(events[1]) and not self.is_event(events[0]):
-            raise InvalidInput(
-                "decide returned a pair with one event: return (result, [event]); or, if both are events, the first is not "
-                + self._no_event(events[0])
-            )
         for event in events:
             if not self.is_event(event):
                 raise InvalidInput(f"decide returns events, not {self._no_event(event)}")
@@ -217,12 +218,17 @@ class Decider(Generic[S, E]):
             return list(events)
         return [msgspec.structs.replace(event, metadata={**metadata, **event.metadata}) for event in events]
 
-    def compare(self, events: Sequence[Any], again: Sequence[E], recorded: Sequence[RecordedEvent]) -> None:
-        """:class:`~headstream.InvalidInput` if an event of a registered class came back as another value than it was."""
-        if self.events is not None:
-            compare = self.events.compare
-            for event, found, stored in zip(events, again, recorded, strict=True):
-                compare(event, found, stored.payload)
+    def reread(self, events: Sequence[Any], recorded: Sequence[RecordedEvent]) -> tuple[E, ...]:
+        """Events that are to be appended, as a load will see them.
+
+        Raises :class:`~headstream.InvalidInput` for an event of a registered class that cannot be decoded, or is another value then.
+        """
+        if self.events is None:
+            return tuple(self.decoded(recorded))
+        again = self.events.reread(recorded)
+        for event, found, stored in zip(events, again, recorded, strict=True):
+            self.events.compare(event, found, stored.payload)
+        return tuple(again)
 
     def is_event(self, value: object) -> bool:
         """Whether it is one of the events of this decider."""

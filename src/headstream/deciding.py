@@ -235,7 +235,6 @@ class Transaction(Generic[S, E]):
         head = Head(self._stream, earlier.version, "", earlier.id)
         self._accepted = self.head if self.head.version == earlier.version else head
         self.head = Head(self._stream, earlier.follows, "", earlier.parent)
-        self._result = None
         self._adopting = self._repeated = True
         self._start_over()
         self._aim(earlier.version)
@@ -358,8 +357,7 @@ class Transaction(Generic[S, E]):
             self._recorded = (
                 [] if self._request is None else _recorded(self._request.proposal, self._version, self._stamp)
             )
-            self._events = tuple(decider.decoded(self._recorded))
-            decider.compare(decided, self._events, self._recorded)
+            self._events = decider.reread(decided, self._recorded)
             self._after = decider.evolved(self._state, self._events, self._recorded)
             if self._request is None:
                 self._finish(self._events, self._after, self.head)

@@ -141,7 +141,8 @@ class Registry:
         made = self.prepare(event, metadata)
         ((name, payload, text, event_id),) = _rows(encoding.encode_events((made,)))
         stored = RecordedEvent("", 1, name, payload, text, event_id, bytes(16), 0)
-        self.compare(event, self.decode(stored), payload)
+        (again,) = self.reread((stored,))
+        self.compare(event, again, payload)
         return made
 
     def prepare(self, event: object, metadata: Mapping[str, Any] | None = None) -> Event:
@@ -159,6 +160,15 @@ class Registry:
         if kind.version > 1:
             metadata = {**metadata, SCHEMA_VERSION: kind.version}
         return Event(kind.name, kind.encode(event), metadata, event_id)
+
+    def reread(self, stored: Iterable[RecordedEvent]) -> list[Any]:
+        """The instances of events that are to be appended. Raises :class:`InvalidInput` for one that no load could read."""
+        try:
+            return list(map(self.decode, stored))
+        except InvalidInput as error:
+            details = {name: value for name, value in error.details.items() if name not in {"stream", "version"}}
+            why = f"nothing was appended, for it could not be loaded: {error.message}"
+            raise InvalidInput(why, **details) from error.__cause__
 
     def compare(self, event: object, again: object, payload: str | bytes | None) -> None:
         """:class:`InvalidInput` if an instance, or a :class:`WithMetadata`, comes back from its payload as another value."""

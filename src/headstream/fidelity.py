@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
@@ -120,14 +121,37 @@ def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _each(olds: Sequence[Any], news: Sequence[Any], place: Callable[[int], str]) -> Difference | None:
-    """The first difference of values that belong together."""
+    """The first difference of values that belong together. Most have none, and that is found out for all of them at once."""
     kinds = list(map(type, news))
-    if _PLAIN.issuperset(kinds) and kinds == list(map(type, olds)) and olds == news:
-        return None  # most are like this, so it is found out without a loop
+    if kinds == list(map(type, olds)) and _are_same(kinds, olds, news):
+        return None
     for number, (old, new) in enumerate(zip(olds, news, strict=True)):
         if (found := difference(old, new)) is not None:
             return [*found, place(number)]
     return None
+
+
+def _are_same(kinds: list[Any], olds: Sequence[Any], news: Sequence[Any]) -> bool:
+    """Whether values of the same classes are the same, if that can be told without a look at each."""
+    if _PLAIN.issuperset(kinds):
+        return olds == news
+    values = _together(kinds[0]) if len(kinds) > 1 and kinds.count(kinds[0]) == len(kinds) else None
+    if values is None:
+        return False
+    try:  # all fields of all of them, as one list
+        olds, news = list(chain.from_iterable(map(values, olds))), list(chain.from_iterable(map(values, news)))
+    except AttributeError:  # a field that was never given a value
+        return False
+    return _each(olds, news, str) is None
+
+
+@lru_cache(maxsize=4096)
+def _together(kind: Any) -> Callable[[Any], tuple[Any, ...]] | None:
+    """What gives the fields of an instance, for a class that has several and nothing beside them."""
+    names = field_names(kind)
+    if names is None or len(names) < 2 or hasattr(kind, "__pydantic_extra__"):
+        return None
+    return attrgetter(*names)
 
 
 def _same_text(before: Any, after: Any) -> Difference | None:

@@ -55,11 +55,18 @@ class Kind:
     # --- there ------------------------------------------------------------------------------------------------------
 
     def encode(self, instance: Any) -> Any:
-        """The data of an event for an instance. Raises what its function raises."""
+        """The data of an event for an instance. Raises what its function raises, and :class:`InvalidInput` for a model that is no JSON."""
         if self._given is not None:
             return self._given(instance)
         options = self._coded[1]
-        return instance if options is None else instance.model_dump(mode="json", **options)
+        if options is None:
+            return instance
+        try:
+            return instance.model_dump(mode="json", **options)
+        except Exception as error:
+            raise InvalidInput(
+                f"an event of type {self.name!r} cannot be encoded: see the cause ({type(error).__name__})"
+            ) from error
 
     def check(self, before: Any, after: Any, payload: str | bytes | None) -> None:
         """:class:`InvalidInput` if an instance came back as another value, by way of this payload."""
