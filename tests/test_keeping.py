@@ -448,7 +448,7 @@ def test_a_state_type_that_got_a_field(store, fresh, caplog):
 
 
 def test_a_state_from_before_there_were_fingerprints(store, fresh, monkeypatch, caplog):
-    """It has none, so nothing is known of its type: it is not used. What a decider's own functions make has none either, and is."""
+    """Nothing is known of its type, so it is not used. What a decider's own functions make has none, and is."""
     with monkeypatch.context() as patched:
         patched.setattr(Snapshots, "_mark", b"")
         store.transact("s", noting("notes"), note("a"))

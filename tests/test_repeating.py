@@ -1,4 +1,5 @@
-"""Commands that are repeated with their key, and folds that see what was recorded of an event: what is requested, and how far back it reaches.
+"""Commands that are repeated with their key, and folds that see what was recorded of an event: what is
+requested, and how far back it reaches.
 
 What every client does on every backend is in ``support.api_deciding``.
 """
@@ -100,7 +101,7 @@ def test_a_load_of_all_events_finds_a_key_anywhere(store, backend, fresh):
 
 
 def test_a_kept_state_leaves_the_tail_and_the_newest_segment(store, backend, fresh):
-    """There a key is found, as far as an append looks for it; further back it is not, and the command is carried out again."""
+    """There a key is found, as far as an append looks; further back it is not, and the command is carried out again."""
     accounts = keeping(1)
     for number in range(1, 200):
         store.transact("s", accounts, deposit, key=f"k{number}")
@@ -160,7 +161,8 @@ def test_a_repeated_command_that_cannot_be_read_back(store, backend, fresh):
     assert (caught.value.stream, caught.value.follows) == ("s", 0)
 
 
-# --- what is recorded of an event --------------------------------------------------------------------------------------
+# --- what is recorded of an event
+# --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def test_the_state_after_a_decision_has_the_times_of_the_stream(store, backend):
 
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_what_is_kept_has_the_times_of_the_stream(store, fresh, every):
-    """An append keeps the state before its events, for only later is their time known. It is the same after every load."""
+    """An append keeps the state before its events, for their time is known only later. All loads give the same."""
     decider = seeing(every)
     for number in range(1, 9):
         client = store if number % 3 else fresh()

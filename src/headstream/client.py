@@ -170,8 +170,11 @@ class EventStore:
         is a plain function that changes nothing, since it may be called again: after a conflict, with what others have
         appended folded onto the state. What it raises comes through, and nothing is appended. Without events nothing is written.
 
-        ``key`` makes the append safe to repeat, so that an unknown outcome is settled here; see :meth:`append`. ``metadata`` is added to
-        each event's own. After ``attempts`` decisions that others overtook, the last conflict comes through. With ``max_age`` (seconds) the first decision may be
+        ``key`` makes the command safe to repeat: an unknown outcome is settled here, and a command that was
+        carried out with this key is recognised in what is loaded, or where a kept state spares that, in the
+        tail and the newest segment; then ``decide`` is not called. ``metadata`` is added to each event's own.
+        After ``attempts`` decisions that others overtook, the last conflict comes through. With ``max_age``
+        (seconds) the first decision may be
         made on a head that this client saw so recently, without a request; if it is out of date, the append says so, and the next decision is made on a new one.
 
         Threads of one process that append to the stream wait until this is done; and ``decide`` must not append itself.

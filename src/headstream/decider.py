@@ -34,8 +34,9 @@ class Decider(Generic[S, E]):
 
     ``events``: the :class:`~headstream.Registry` of the classes that events have.
 
-    ``recorded``: whether ``evolve`` gets a third argument, the :class:`~headstream.RecordedEvent` with version, time, metadata and id of the event. An event that
-    is being decided is not appended yet: its time and changeset id are estimates then, and it is given again, as recorded, when it is.
+    ``recorded``: whether ``evolve`` gets a third argument, the :class:`~headstream.RecordedEvent` with version,
+    time, metadata and id of the event. An event that is being decided is not appended yet: its time and
+    changeset id are estimates then, and it is given again, as recorded, when it is.
 
     ``name`` and ``version`` say which fold this is: count ``version`` up whenever ``initial`` or ``evolve`` change, so that a state that an older program kept
     under this name is not taken for one of this program.
@@ -207,7 +208,7 @@ class Decider(Generic[S, E]):
         return result, list(islice(returned, limits.MAX_EVENTS + 1))
 
     def encoded(self, events: Sequence[Any], metadata: Mapping[str, Any]) -> list[Event]:
-        """The events of what ``decide`` returned, to be appended. Raises :class:`~headstream.InvalidInput` for what is none."""
+        """What ``decide`` returned, to be appended. Raises :class:`~headstream.InvalidInput` for what is no event."""
         for event in events:
             if not self.is_event(event):
                 raise InvalidInput(f"decide returns events, not {self._no_event(event)}")
@@ -221,7 +222,8 @@ class Decider(Generic[S, E]):
     def reread(self, events: Sequence[Any], recorded: Sequence[RecordedEvent]) -> tuple[E, ...]:
         """Events that are to be appended, as a load will see them.
 
-        Raises :class:`~headstream.InvalidInput` for an event of a registered class that cannot be decoded, or is another value then.
+        Raises :class:`~headstream.InvalidInput` for an event of a registered class that cannot be decoded, or
+        is another value then.
         """
         if self.events is None:
             return tuple(self.decoded(recorded))

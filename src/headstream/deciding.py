@@ -3,7 +3,8 @@
 Rules, and what each leans on:
 
 1. What was decided is appended with the head that the load returned: it counts only if the stream is still where it was loaded.
-2. Nothing is appended that could not be loaded: new events are encoded, decoded, compared and folded before they are sent.
+2. Nothing is appended that could not be loaded: new events are encoded, decoded, compared and folded before
+   they are sent.
 3. A conflict says that others have appended. Their events are folded onto the state, and the decision is made anew. That leans on ``evolve``
    returning a new state. One that returns the state that it was given may have changed it, so then all is folded anew.
 4. An append of unknown outcome is repeated as it is, with the same key and the same head: it is in the stream once, or it is dead and that
@@ -11,11 +12,13 @@ Rules, and what each leans on:
 5. A kept state stands for the events that it is made of: it is taken if it is of this decider, name and version, and of a version that the load may see. One
    that cannot be read is not used. One that is gone makes the head that names it doubtful: that is read again, once. The next one is written with the append that
    makes it due, and only there. One that cannot be written is not: it costs no append.
-6. With a key, an earlier call may have appended in this one's place. So a load looks for the key in all that it reads, and where a kept state spares it the
-   events, in the tail and the newest segment: as far as an append looks. What is in the stream is what the result says, and nothing is decided. After the
-   append, what is in the stream is looked at too, for another call may have come between.
-7. The time and the id of a changeset are known when it is appended. A decider whose ``evolve`` sees them folds its new events twice: before the append as a check,
-   and after it. So the state that such an append keeps is the one before its events.
+6. With a key, an earlier call may have appended in this one's place. So a load looks for the key in all that it
+   reads, and where a kept state spares it the events, in the tail and the newest segment: as far as an append
+   looks. What is in the stream is what the result says, and nothing is decided. After the append, what is in
+   the stream is looked at too, for another call may have come between.
+7. The time and the id of a changeset are known when it is appended. A decider whose ``evolve`` sees them folds
+   its new events twice: before the append as a check, and after it. So the state that such an append keeps is
+   the one before its events.
 """
 
 from __future__ import annotations
@@ -426,7 +429,7 @@ class Transaction(Generic[S, E]):
 
 
 def _recorded(proposal: Proposal, follows: int, stamp: tuple[bytes, int]) -> list[RecordedEvent]:
-    """The events as they will be read, but for the id and the exact time of their changeset, which only their append knows."""
+    """The events as they will be read, but for the id and the time of their changeset: those are estimates."""
     return [
         RecordedEvent(proposal.stream, version, name, data, metadata, event_id, *stamp)
         for version, (name, data, metadata, event_id) in enumerate(_rows(proposal.rows), follows + 1)

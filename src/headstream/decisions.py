@@ -17,7 +17,7 @@ class Decision(msgspec.Struct, Generic[S, E, R], frozen=True):
     """What came of :meth:`headstream.EventStore.transact`."""
 
     result: R
-    """What ``decide`` returned beside its events; ``None`` if it returned events only, or was not called (:attr:`repeated`)."""
+    """What ``decide`` returned beside its events; ``None`` if that was nothing, or if it was not called."""
     events: tuple[E, ...]
     """The events that were appended, as ``evolve`` sees them; none if nothing was to be done."""
     state: S
@@ -25,7 +25,7 @@ class Decision(msgspec.Struct, Generic[S, E, R], frozen=True):
     head: Head
     """The head after them. Without events, that of the load."""
     repeated: bool = False
-    """Whether the events are those of another call with the same key, which was first. Its command is not carried out again."""
+    """Whether the events are those of another call with the same key, which was first."""
 
 
 class Loaded(msgspec.Struct, Generic[S], frozen=True):

@@ -4,7 +4,8 @@ Rules:
 
 * A type keeps its name for good. How its data is shaped is its *schema version*: 1, 2, 3 …, in the metadata of the event, where 1 is left out.
 * Stored events never change. An upcaster makes the data of one schema version that of the next, whenever an old event is read.
-* What an event is when it comes back is what it was: an instance is decoded again and compared, field by field, before it is appended.
+* What an event is when it comes back is what it was: an instance is decoded again and compared, field by field,
+  before it is appended.
 * An event of a schema version that this program does not know yet is an error, whatever is done with unknown types: to skip it would be to
   decide without a fact.
 """
@@ -136,7 +137,8 @@ class Registry:
 
         ``event`` may be a :class:`WithMetadata`: what that says goes before ``metadata``.
 
-        Raises :class:`InvalidInput` for an instance of another class, of a subclass too; and for one that would come back as another value.
+        Raises :class:`InvalidInput` for an instance of another class, of a subclass too; and for one that would
+        come back as another value.
         """
         made = self.prepare(event, metadata)
         ((name, payload, text, event_id),) = _rows(encoding.encode_events((made,)))
@@ -146,7 +148,7 @@ class Registry:
         return made
 
     def prepare(self, event: object, metadata: Mapping[str, Any] | None = None) -> Event:
-        """The same, for a caller who decodes it again and compares before it is appended. Raises :class:`InvalidInput`."""
+        """The same, for a caller who does the comparison. Raises :class:`InvalidInput`."""
         event_id = None
         if isinstance(event, WithMetadata):
             metadata = {**(metadata or {}), **event.metadata}
@@ -162,7 +164,7 @@ class Registry:
         return Event(kind.name, kind.encode(event), metadata, event_id)
 
     def reread(self, stored: Iterable[RecordedEvent]) -> list[Any]:
-        """The instances of events that are to be appended. Raises :class:`InvalidInput` for one that no load could read."""
+        """The instances of events to be appended. Raises :class:`InvalidInput` for one that no load could read."""
         try:
             return list(map(self.decode, stored))
         except InvalidInput as error:

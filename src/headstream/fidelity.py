@@ -2,13 +2,16 @@
 
 Rules:
 
-1. ``==`` does not say so: a time in a named zone is not equal to itself in another zone during one hour a year, and instances of two classes may be equal.
-2. Neither do equal encodings: ``SecretStr`` is stars before and after, a tuple without a declared type is a list both times, a field that is excluded is
-   in neither. So both values are walked together: their classes, every field that the classes declare, and every item.
+1. ``==`` does not say so: a time in a named zone is not equal to itself in another zone during one hour a year,
+   and instances of two classes may be equal.
+2. Neither do equal encodings: ``SecretStr`` is stars before and after, a tuple without a declared type is a
+   list both times, a field that is excluded is in neither. So both values are walked together: their classes,
+   every field that the classes declare, and every item.
 3. Times are compared by their text, with the offset: the name of a zone is in no encoding, and does not count.
-4. A number or text that came back as the plain type that was declared, and is equal, is the same: 5 where a float is declared, an enum's member
-   where a string is.
-5. A value without fields and with a ``==`` of its own decides for itself. One without cannot be compared, and is believed.
+4. A number or text that came back as the plain type that was declared, and is equal, is the same: 5 where a
+   float is declared, an enum's member where a string is.
+5. A value without fields and with a ``==`` of its own decides for itself. One without cannot be compared, and
+   is believed.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ def described(found: Difference) -> str:
 
 
 def field_names(kind: Any) -> tuple[str, ...] | None:
-    """The fields that a class declares: a Struct, a dataclass, an attrs class, a pydantic model or a named tuple. ``None`` for any other."""
+    """The fields of a Struct, a dataclass, an attrs class, a pydantic model or a named tuple; else ``None``."""
     if issubclass(kind, msgspec.Struct):
         return tuple(kind.__struct_fields__)
     if isinstance(found := getattr(kind, "model_fields", None), dict):
@@ -121,7 +124,7 @@ def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _each(olds: Sequence[Any], news: Sequence[Any], place: Callable[[int], str]) -> Difference | None:
-    """The first difference of values that belong together. Most have none, and that is found out for all of them at once."""
+    """The first difference of values that belong together. Most have none: that is seen for all at once."""
     kinds = list(map(type, news))
     if kinds == list(map(type, olds)) and _are_same(kinds, olds, news):
         return None

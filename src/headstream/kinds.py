@@ -2,8 +2,10 @@
 
 Rules:
 
-* A model is encoded by the names that it reads: pydantic has one for each direction. What it computes is left out where it would refuse it.
-* What can be known of a class is said when it is registered. The rest is seen when an instance is encoded: what would come back as another value is refused.
+* A model is encoded by the names that it reads: pydantic has one for each direction. What it computes is left
+  out where it would refuse it.
+* What can be known of a class is said when it is registered. The rest is seen when an instance is encoded: what
+  would come back as another value is refused.
 """
 
 from __future__ import annotations
@@ -48,14 +50,15 @@ class Kind:
         self.decode = decode
         self._given = encode
         if encode is None and getattr(cls, "__pydantic_complete__", True):
-            # At its decoration a class is not yet known by its name, which its own fields may refer to: then it is found when it is needed.
+            # At its decoration a class is not yet known by its name, which its own fields may refer to: then it
+            # is found when it is needed.
             with suppress(NameError, ImportError):
                 self.__dict__["_coded"] = self._found()
 
     # --- there ------------------------------------------------------------------------------------------------------
 
     def encode(self, instance: Any) -> Any:
-        """The data of an event for an instance. Raises what its function raises, and :class:`InvalidInput` for a model that is no JSON."""
+        """The data of an event for an instance. Raises what its function raises; :class:`InvalidInput` for a model."""
         if self._given is not None:
             return self._given(instance)
         options = self._coded[1]

@@ -17,9 +17,11 @@ _NO_METADATA: Final[Mapping[str, Any]] = {}
 
 
 class WithMetadata(msgspec.Struct, Generic[C_co], frozen=True):
-    """An instance of a registered class, with metadata and an id that are its event's alone. It stands wherever the instance can.
+    """An instance of a registered class, with metadata and an id that are its event's alone. It stands wherever
+    the instance can.
 
-    ``event``: the instance. ``metadata``: a mapping, as of :class:`~headstream.Event`. ``id``: an id of the application's own.
+    ``event``: the instance. ``metadata``: a mapping, as of :class:`~headstream.Event`. ``id``: an id of the
+    application's own.
 
     Raises :class:`~headstream.InvalidInput` for metadata that is no mapping.
     """

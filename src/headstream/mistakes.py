@@ -14,7 +14,7 @@ _TEXTS: Final = (str, bytes, bytearray, memoryview)
 
 
 def is_several(value: object) -> bool:
-    """Whether it can be iterated for what is in it. Pydantic models, named tuples, mappings and texts can be too, and are one thing."""
+    """Whether it is iterated for what is in it. Models, named tuples, mappings and texts can be, and are one thing."""
     if type(value) in {list, tuple}:
         return True
     if isinstance(value, (*_TEXTS, Mapping)) or hasattr(value, "_fields"):
@@ -23,7 +23,7 @@ def is_several(value: object) -> bool:
 
 
 def no_event(value: object) -> str:
-    """What ``value`` is, which is no event, and what would be one. A coroutine is closed, since nothing will await it."""
+    """What ``value`` is, which is no event, and what would be one. A coroutine is closed: nothing will await it."""
     kind = type(value)
     if isinstance(value, type):
         return f"the class {value.__name__}: make an instance of it, as {value.__name__}(…)"

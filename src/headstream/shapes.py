@@ -1,7 +1,7 @@
 """What a type is made of, as a number: so that a change of it is noticed. No I/O.
 
-The same type has the same number in every process and version of Python. A change of its fields, their names, their types or what they must be changes it;
-its docstring, its defaults and the name of its module do not.
+The same type has the same number in every process and version of Python. A change of its fields, their names,
+their types or what they must be changes it; its docstring, its defaults and the name of its module do not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAMED: Final = frozenset(["properties", "$defs", "patternProperties"])
 
 
 def fingerprint(kind: Any) -> bytes:
-    """:data:`SIZE` bytes that stand for what a type is made of. Raises what msgspec or pydantic raises for a type that they do not know."""
+    """:data:`SIZE` bytes that stand for what a type is made of. Raises what msgspec or pydantic raises."""
     schema = getattr(kind, "model_json_schema", None)
     shape = _bare(schema()) if callable(schema) else _outline(msgspec.inspect.type_info(kind), [])
     return hashlib.sha256(msgspec.json.encode(shape, order="deterministic")).digest()[:SIZE]

@@ -3,10 +3,12 @@
 Rules:
 
 1. A kept state is derived: it saves a load, and decides nothing. One that cannot be read is folded anew.
-2. What is kept can be read again: a state is decoded and compared before it is written (:mod:`headstream.fidelity`). One that comes back as another value, or
-   cannot be compared, is not kept. It costs no append: the events are appended without it.
-3. A state is of a type. What that was made of is kept with it, as a fingerprint, so that a state is not taken for one of a type that got, lost or changed a field
-   and has the same name and version. Functions of the application's own say nothing of a type, so there the version alone counts.
+2. What is kept can be read again: a state is decoded and compared before it is written
+   (:mod:`headstream.fidelity`). One that comes back as another value, or cannot be compared, is not kept. It
+   costs no append: the events are appended without it.
+3. A state is of a type. What that was made of is kept with it, as a fingerprint, so that a state is not taken
+   for one of a type that got, lost or changed a field and has the same name and version. Functions of the
+   application's own say nothing of a type, so there the version alone counts.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from headstream.protocol import encoding
 S = TypeVar("S")
 
 _MARKED: Final = b"\0"
-"""Begins a state with a fingerprint, which follows. No JSON text begins so: a program that knows of no fingerprints cannot decode it, and does without."""
+"""Begins a state with a fingerprint. No JSON begins so: a program that knows of none folds the events."""
 
 
 class Snapshots(Generic[S]):
@@ -38,7 +40,9 @@ class Snapshots(Generic[S]):
 
     ``encode`` and ``decode``: for states of any other kind: a state as bytes, and back. Then ``state`` is not needed.
 
-    A state takes up to 16 MiB encoded. Up to 4 KiB of them travel in the head of the stream, larger ones are objects of their own.
+    A state that would come back as another value is not kept, and neither is one that was kept for another
+    ``state`` type used. A state takes up to 16 MiB encoded. Up to 4 KiB of them travel in the head of the
+    stream, larger ones are objects of their own.
 
     Raises :class:`~headstream.InvalidInput`.
     """
@@ -70,7 +74,7 @@ class Snapshots(Generic[S]):
         return events >= self.every or (self.every_bytes is not None and size >= self.every_bytes)
 
     def encode(self, state: S) -> bytes:
-        """A state as bytes. Raises :class:`~headstream.InvalidInput` for one that would not come back as it is, which is not kept then."""
+        """A state as bytes. Raises :class:`~headstream.InvalidInput` for one that would not come back as it is."""
         kind = type(state)
         try:
             data = self._encode(state)
@@ -91,7 +95,7 @@ class Snapshots(Generic[S]):
         return self._mark + data
 
     def decode(self, data: bytes) -> S:
-        """The state of some bytes. Raises whatever the decoder raises, and :class:`~headstream.InvalidInput` for a state of another type."""
+        """The state of some bytes. Raises what the decoder raises; :class:`~headstream.InvalidInput` for another type."""
         if self._mark:
             if not data.startswith(self._mark):
                 raise InvalidInput("it is of another type of states")
@@ -105,7 +109,7 @@ class Snapshots(Generic[S]):
             return b""
         try:
             return _MARKED + shapes.fingerprint(self._state)
-        except Exception:  # noqa: BLE001 - it has parts that can be decoded, and not described: then the version alone counts
+        except Exception:  # noqa: BLE001 - it can be decoded, and not described: then the version alone counts
             return b""
 
     def __repr__(self) -> str:

@@ -212,7 +212,7 @@ def check_the_same_key_twice(store: EventStore, other: EventStore) -> None:
 
 @two
 def check_a_repeated_command(store: EventStore, other: EventStore) -> None:
-    """A later call with the key decides nothing: it is told what the first one appended, and what the state was after it."""
+    """A later call with the key decides nothing: it is told what the first appended, and the state after it."""
     for decider in (ACCOUNTS, KEEPING):
         stream = fresh()
         store.transact(stream, decider, deposit)

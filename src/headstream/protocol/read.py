@@ -81,7 +81,10 @@ def start(
 
 
 def step(cursor: Cursor, look: Callable[[Chain], None] | None = None) -> Gen[tuple[list[RecordedEvent], Cursor]]:
-    """The next events of a read that is not exhausted, in its direction, and the cursor after them; ``look`` gets their changesets."""
+    """The next events of a read that is not exhausted, in its direction, and the cursor after them.
+
+    ``look`` gets the changesets that hold them.
+    """
     state = cursor.known.state
     tail_first = state.fields.sealed.version + 1
     at = cursor.last if cursor.backwards else cursor.first

@@ -3,8 +3,9 @@
 Rules:
 
 * A snapshot is derived: the changesets are the truth. One that is missing, damaged, or of another fold costs a longer load, and never an answer.
-* It is written by the append whose events it is the state after, in the same commit: so it is of the stream exactly if they are. The head names it. If the state
-  depends on what only the append knows (its time), it is the state before the events, which is of the stream in any case.
+* It is written by the append whose events it is the state after, in the same commit: so it is of the stream
+  exactly if they are. The head names it. If the state depends on what only the append knows (its time), it is
+  the state before the events, which is of the stream in any case.
 * It is named and versioned by its decider. Each pair of the two has one at most in a head: the newest; and a head has ``MAX_SNAPSHOTS``, of
   which the one of the oldest state gives way.
 * A small one travels in the head. A larger one is an object of its own, named by the attempt that made it, like a segment; the head that no
