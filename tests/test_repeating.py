@@ -115,6 +115,11 @@ def test_a_kept_state_leaves_the_tail_and_the_newest_segment(store, backend, fre
     client = fresh()
     client.transact("s", accounts, lambda _: None, key="never used")
     assert [request.split("/")[0] for request in backend.take()] == ["get heads", "get segments"]
+    client.transact("s", accounts, lambda _: None, key="never used")
+    assert [request.split("/")[0] for request in backend.take()] == ["get heads"], (
+        "the keys of a segment are remembered"
+    )
+    assert client.transact("s", accounts, refuse, key=f"k{newest.first}").repeated
     further = fresh().transact("s", accounts, deposit, key=f"k{newest.first - 1}")
     assert (further.repeated, further.head.version) == (False, 200)
 

@@ -161,12 +161,21 @@ class Decider(Generic[S, E]):
         Raises what ``evolve`` raises, and :class:`~headstream.InvalidInput` if it returns nothing.
         """
         evolve = self.evolve
-        for number, event in enumerate(events):
-            state = evolve(state, event, recorded[number]) if self.recorded else evolve(state, event)
-            if state is None and self._forgotten:
-                raise InvalidInput(
-                    "evolve returned None: it returns the state after the event (a state can be None only if initial makes None)"
-                )
+        if self.recorded:
+            for event, stored in zip(events, recorded, strict=True):
+                state = self._checked(evolve(state, event, stored))
+            return state
+        for event in events:
+            state = evolve(state, event)
+            if state is None:
+                self._checked(state)
+        return state
+
+    def _checked(self, state: S) -> S:
+        if state is None and self._forgotten:
+            raise InvalidInput(
+                "evolve returned None: it returns the state after the event (a state can be None only if initial makes None)"
+            )
         return state
 
     @cached_property

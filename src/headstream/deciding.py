@@ -119,6 +119,7 @@ class Transaction(Generic[S, E]):
         self._accepted: Head | None = None
         self._adopting = self._repeated = False
         self._result: Any = None
+        self._events: tuple[E, ...] = ()
         self._earlier: Frame | Batch | None = None
         self._looked = 0
         self._stamp = bytes(16), 0
@@ -189,7 +190,7 @@ class Transaction(Generic[S, E]):
             self._unusable("it is gone")
             restored = cursor
         if self._key is not None and self._accepted is None and restored.first > self._looked + 1:
-            self._earlier = yield from read.changeset_with_key(restored.known, self._key)
+            self._earlier = yield from self._session.changeset_with_key(restored.known, self._key)
         return restored
 
     def _remembered(self) -> Cursor | None:
@@ -356,16 +357,15 @@ class Transaction(Generic[S, E]):
             decider = self._decider
             self._result, decided = decider.parted(self._decide(self._state))
             events = decider.encoded(decided, self._metadata)
-            self._request = self._session.request(self._stream, events, self.head, self._key) if events else None
-            self._recorded = (
-                [] if self._request is None else _recorded(self._request.proposal, self._version, self._stamp)
-            )
+            if not events:
+                self._request, self._recorded, self._events, self._after = None, [], (), self._state
+                self._finish((), self._state, self.head)
+                return None
+            self._request = self._session.request(self._stream, events, self.head, self._key)
+            self._recorded = _recorded(self._request.proposal, self._version, self._stamp)
             self._events = decider.reread(decided, self._recorded)
             self._after = decider.evolved(self._state, self._events, self._recorded)
-            if self._request is None:
-                self._finish(self._events, self._after, self.head)
-            else:
-                self._request = self._keeping(self._request)
+            self._request = self._keeping(self._request)
         return self._request
 
     # --- append ----------------------------------------------------------------------------------------------------

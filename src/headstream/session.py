@@ -31,7 +31,7 @@ from headstream.model import (
 )
 from headstream.protocol import append, encoding, feed, follow, keys, read
 from headstream.protocol.append import Proposal
-from headstream.protocol.codec import Chain
+from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known, nothing
@@ -61,6 +61,7 @@ class Session:
         remembered: Cache[Any] = Cache(cache_bytes)
         self.cache = HeadCache(remembered)
         self.states = StateCache(remembered)
+        self._segment_keys: Cache[frozenset[str | None]] = remembered
         self._meter = meter or Meter()
         self._appends = count(1)
 
@@ -188,6 +189,21 @@ class Session:
     ) -> Gen[tuple[list[RecordedEvent], Cursor]]:
         """The next events of a read; ``look`` gets their changesets."""
         return read.step(cursor, look)
+
+    def changeset_with_key(self, known: Known, key: str) -> Gen[Frame | Batch | None]:
+        """The newest changeset in the tail or the newest segment that was appended with this key; ``None`` if none was."""
+        state = known.state
+        found = read.in_tail(known, key)
+        if found is not None or not state.fields.levels:
+            return found
+        segment = ("keys", state.stream, state.fields.levels[0][-1].id)
+        keys = self._segment_keys.get(segment)
+        if keys is not None and key not in keys:  # a segment never changes, so it is read once
+            return None
+        chain = yield from read.newest_segment(known)
+        keys = frozenset([frame.key for frame in chain])
+        self._segment_keys.put(segment, keys, 300 + 2 * len(state.stream) + 150 * len(keys), lambda _: True)
+        return read.newest_with_key(chain, key)
 
     def head(self, stream: str) -> Gen[Head | None]:
         """The head of a stream, if it exists; the name is checked at once."""

@@ -214,12 +214,17 @@ def newest_segment(known: Known) -> Gen[Chain]:
     return (yield from _fetch(known.state.stream, [Span(0, levels[0][-1], known.state.fields.sealed.version)]))
 
 
-def changeset_with_key(known: Known, key: str) -> Gen[Frame | Batch | None]:
-    """The newest changeset in the tail or the newest segment that was appended with this key; ``None`` if none was."""
-    for frame in reversed(tail_chain(known)):
-        if frame.key == key:
-            return frame
-    return next((frame for frame in reversed((yield from newest_segment(known))) if frame.key == key), None)
+def in_tail(known: Known, key: str) -> Frame | Batch | None:
+    """The newest changeset in the tail that was appended with this key; ``None`` if none was."""
+    written = key.encode()  # a frame has it as it is: so most need not be decoded to know that it is not there
+    if not any(written in frame for frame in known.state.tail):
+        return None
+    return newest_with_key(tail_chain(known), key)
+
+
+def newest_with_key(chain: Chain, key: str) -> Frame | Batch | None:
+    """The newest of some changesets that was appended with this key; ``None`` if none was."""
+    return next((frame for frame in reversed(chain) if frame.key == key), None)
 
 
 def list_streams(prefix: str, after: str) -> Gen[tuple[list[str], bool]]:
