@@ -189,8 +189,14 @@ def test_expectations(expected, means):
         ({"events": b"bytes"}, "append takes an Event or several, not bytes"),
         ({"events": 7}, "append takes an Event or several, not int"),
         ({"events": None}, "append takes an Event or several, not NoneType"),
-        ({"events": {"type": "E"}}, "append takes events, not str: wrap it in Event(type, data)"),
-        ({"events": [EVENT, {"type": "E"}]}, "append takes events, not dict: wrap it in Event(type, data)"),
+        (
+            {"events": {"type": "E"}},
+            "append takes an Event or several, not dict: a dictionary is the data of an event; wrap it in Event(type, data)",
+        ),
+        (
+            {"events": [EVENT, {"type": "E"}]},
+            "append takes events, not dict: a dictionary is the data of an event; wrap it in Event(type, data)",
+        ),
         ({"events": Event("E", object())}, "the data of event 0 ('E') is not JSON"),
         ({"expected": -1}, "the expected version is -1; it must be at least 0"),
         ({"expected": True}, "the expected version is a whole number, not bool"),

@@ -10,7 +10,7 @@ from headstream.aio import AsyncEventStore
 from headstream.client import EventStore
 from headstream.connecting import connect, connect_async
 from headstream.decider import Decider
-from headstream.deciding import Decision, Loaded
+from headstream.decisions import Decision, Loaded
 from headstream.errors import (
     AccessDenied,
     CheckpointLost,
@@ -28,6 +28,7 @@ from headstream.errors import (
     WrongExpectedVersion,
 )
 from headstream.events import Registry
+from headstream.metadata import WithMetadata
 from headstream.model import (
     ANY,
     EXISTS,
@@ -87,6 +88,7 @@ __all__ = [
     "Unavailable",
     "UnsuitableBackend",
     "UnsupportedFormat",
+    "WithMetadata",
     "WrongExpectedVersion",
     "connect",
     "connect_async",

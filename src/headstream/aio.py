@@ -18,9 +18,11 @@ from headstream.backends import forks
 from headstream.backends.metering import Meter
 from headstream.bells import bell_of
 from headstream.decider import Decider
-from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
+from headstream.deciding import Transaction, nothing_to_do
+from headstream.decisions import Decision, Loaded
 from headstream.errors import HeadstreamError, NotPublished
 from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.metadata import Typed
 from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
@@ -159,7 +161,7 @@ class AsyncEventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], tuple[R, Iterable[F] | None]],
+        decide: Callable[[S], tuple[R, Iterable[Typed[F]] | None]],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -172,7 +174,7 @@ class AsyncEventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], F | Iterable[F] | None],
+        decide: Callable[[S], Typed[F] | Iterable[Typed[F]] | None],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,

@@ -14,10 +14,12 @@ from headstream.advancing import Advancer
 from headstream.backends.base import Backend
 from headstream.bells import bell_of
 from headstream.decider import Decider
-from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
+from headstream.deciding import Transaction, nothing_to_do
+from headstream.decisions import Decision, Loaded
 from headstream.drivers import sync
 from headstream.errors import HeadstreamError, NotPublished
 from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.metadata import Typed
 from headstream.model import ANY, Event, Expectation, Head, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
@@ -130,7 +132,7 @@ class EventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], tuple[R, Iterable[F] | None]],
+        decide: Callable[[S], tuple[R, Iterable[Typed[F]] | None]],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -143,7 +145,7 @@ class EventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], F | Iterable[F] | None],
+        decide: Callable[[S], Typed[F] | Iterable[Typed[F]] | None],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -168,8 +170,11 @@ class EventStore:
         is a plain function that changes nothing, since it may be called again: after a conflict, with what others have
         appended folded onto the state. What it raises comes through, and nothing is appended. Without events nothing is written.
 
-        ``key`` makes the append safe to repeat, so that an unknown outcome is settled here; see :meth:`append`. ``metadata`` is added to
-        each event's own. After ``attempts`` decisions that others overtook, the last conflict comes through. With ``max_age`` (seconds) the first decision may be
+        ``key`` makes the command safe to repeat: an unknown outcome is settled here, and a command that was
+        carried out with this key is recognised in what is loaded, or where a kept state spares that, in the
+        tail and the newest segment; then ``decide`` is not called. ``metadata`` is added to each event's own.
+        After ``attempts`` decisions that others overtook, the last conflict comes through. With ``max_age``
+        (seconds) the first decision may be
         made on a head that this client saw so recently, without a request; if it is out of date, the append says so, and the next decision is made on a new one.
 
         Threads of one process that append to the stream wait until this is done; and ``decide`` must not append itself.

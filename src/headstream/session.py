@@ -21,6 +21,7 @@ from headstream.errors import (
     UnsupportedFormat,
     WrongExpectedVersion,
 )
+from headstream.mistakes import is_several, no_event
 from headstream.model import (
     NO_STREAM,
     Event,
@@ -36,6 +37,7 @@ from headstream.model import (
 )
 from headstream.protocol import append, encoding, feed, follow, keys, read
 from headstream.protocol.append import Proposal
+from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known, nothing
@@ -67,6 +69,7 @@ class Session:
         remembered: Cache[Any] = Cache(cache_bytes)
         self.cache = HeadCache(remembered)
         self.states = StateCache(remembered)
+        self._segment_keys: Cache[frozenset[str | None]] = remembered
         self._meter = meter or Meter()
         self._appends = count(1)
         self._rivals = Rivals()
@@ -217,9 +220,26 @@ class Session:
         self._remember(cursor.known)
         return cursor
 
-    def step(self, cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
-        """The next events of a read."""
-        return read.step(cursor)
+    def step(
+        self, cursor: Cursor, look: Callable[[Chain], None] | None = None
+    ) -> Gen[tuple[list[RecordedEvent], Cursor]]:
+        """The next events of a read; ``look`` gets their changesets."""
+        return read.step(cursor, look)
+
+    def changeset_with_key(self, known: Known, key: str) -> Gen[Frame | Batch | None]:
+        """The newest changeset in the tail or the newest segment that was appended with this key; ``None`` if none was."""
+        state = known.state
+        found = read.in_tail(known, key)
+        if found is not None or not state.fields.levels:
+            return found
+        segment = ("keys", state.stream, state.fields.levels[0][-1].id)
+        keys = self._segment_keys.get(segment)
+        if keys is not None and key not in keys:  # a segment never changes, so it is read once
+            return None
+        chain = yield from read.newest_segment(known)
+        keys = frozenset([frame.key for frame in chain])
+        self._segment_keys.put(segment, keys, 300 + 2 * len(state.stream) + 150 * len(keys), lambda _: True)
+        return read.newest_with_key(chain, key)
 
     def head(self, stream: str) -> Gen[Head | None]:
         """The head of a stream, if it exists; the name is checked at once."""
@@ -257,12 +277,12 @@ def check_prefix(prefix: object) -> None:
 def _batch(events: object) -> list[Event]:
     if isinstance(events, Event):
         return [events]
-    if type(events) is not list and (isinstance(events, (str, bytes)) or not isinstance(events, Iterable)):
-        raise InvalidInput(f"append takes an Event or several, not {type(events).__name__}")
-    batch = list(islice(events, limits.MAX_EVENTS + 1))
+    if not is_several(events):
+        raise InvalidInput(f"append takes an Event or several, not {no_event(events)}")
+    batch = list(islice(cast("Iterable[Event]", events), limits.MAX_EVENTS + 1))
     for event in batch:
         if not isinstance(event, Event):
-            raise InvalidInput(f"append takes events, not {type(event).__name__}: wrap it in Event(type, data)")
+            raise InvalidInput(f"append takes events, not {no_event(event)}")
     if not 1 <= len(batch) <= limits.MAX_EVENTS:
         raise InvalidInput(f"an append has 1 to {limits.MAX_EVENTS} events, not {'more' if batch else 'none'}")
     return batch

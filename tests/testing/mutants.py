@@ -273,6 +273,7 @@ MUTANTS = (
         READ,
         "        if (entry.name, entry.version) != (name, version):\n",
         "        if entry.name != name:\n",
+        histories=1500,
     ),
     Mutant(
         "fold events onto a kept state that it has already",
