@@ -23,8 +23,8 @@ from headstream.backends.objects_folder import FolderObjects
 from headstream.client import EventStore
 from headstream.drivers import sync
 from headstream.drivers.aio import Awaited, Threaded
-from headstream.errors import InvalidInput, Unavailable
-from headstream.protocol.ops import FAULTS
+from headstream.errors import InvalidInput
+from headstream.protocol.ops import FAULTS, unavailable
 from headstream.protocol.store import open_store
 from headstream.session import check_number
 
@@ -224,7 +224,7 @@ def blocking_backend(location: Location, *, create: bool, options: dict[str, Any
     try:
         return _opened(location, create, options)
     except FAULTS as fault:
-        raise Unavailable(f"the storage cannot be opened: {fault}: try again later") from fault
+        raise unavailable("the storage cannot be opened: try again later", fault) from fault
 
 
 def _opened(location: Location, create: bool, options: dict[str, Any]) -> Backend:

@@ -36,6 +36,7 @@ from headstream.errors import (
     Unavailable,
     UnsupportedFormat,
     WrongExpectedVersion,
+    why,
 )
 from headstream.model import Head, RecordedEvent, check_text, check_writable
 from headstream.protocol import read
@@ -174,6 +175,7 @@ class Transaction(Generic[S, E]):
                 stream=self._stream,
                 follows=self.head.version,
                 changeset_ids=(str(self._accepted.changeset_id),),
+                **why(error),
             ) from error
 
     def _read(self) -> Gen[list[RecordedEvent]]:

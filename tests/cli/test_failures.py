@@ -21,6 +21,7 @@ from headstream.errors import (
     NotPublished,
     OutcomeUnknown,
     ProjectionStopped,
+    RequestRejected,
     StoreNotFound,
     Unavailable,
     UnsuitableBackend,
@@ -42,6 +43,7 @@ ERRORS = [
     (CheckpointLost("m"), 10),
     (NotPublished("m"), 11),
     (ProjectionStopped("m"), 12),
+    (RequestRejected("m"), 15),
 ]
 
 

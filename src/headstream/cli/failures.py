@@ -21,6 +21,7 @@ from headstream.errors import (
     NotPublished,
     OutcomeUnknown,
     ProjectionStopped,
+    RequestRejected,
     StoreNotFound,
     Unavailable,
     UnsuitableBackend,
@@ -54,6 +55,7 @@ class ExitCode(enum.IntEnum):
     CHECKPOINT = 10, "another worker has the checkpoint: leave the work to it"
     UNPUBLISHED = 11, "the append is done, and not seen in the feed yet: do not repeat it"
     PROJECTION = 12, "a projection could not handle an event: mend it, and run it again"
+    REJECTED = 15, "the storage refuses it for good: change what the message names"
     INTERRUPTED = 130, "Ctrl-C"
     CLOSED_PIPE = 141, "whoever read the output closed it"
     TERMINATED = 143, "SIGTERM, before the work was done"
@@ -72,6 +74,7 @@ _CODES: dict[type[HeadstreamError], ExitCode] = {
     CheckpointLost: ExitCode.CHECKPOINT,
     NotPublished: ExitCode.UNPUBLISHED,
     ProjectionStopped: ExitCode.PROJECTION,
+    RequestRejected: ExitCode.REJECTED,
 }
 
 

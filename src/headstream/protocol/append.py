@@ -32,15 +32,15 @@ from headstream.errors import (
     HeadstreamError,
     InvalidInput,
     OutcomeUnknown,
-    Unavailable,
     WrongExpectedVersion,
+    why,
 )
 from headstream.model import Expected, Settings
 from headstream.protocol import codec, head, intent, keys
 from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.head import Change, Known
 from headstream.protocol.intent import Intent
-from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Pause, Stamp, Stored
+from headstream.protocol.ops import FAULTS, Commit, Fault, Gen, NotApplied, Pause, Stamp, Stored, unavailable
 from headstream.protocol.read import changeset_after, load_head, newest_segment, tail_chain
 from headstream.protocol.snapshot import Kept
 
@@ -110,6 +110,7 @@ def append(
             stream=proposal.stream,
             follows=still_open.follows,
             changeset_ids=tuple(str(UUID(bytes=attempt)) for attempt in still_open.ids),
+            **why(error),
         ) from error
 
 
@@ -124,6 +125,7 @@ def _append(
 ) -> Gen[Appended]:
     fresh = False
     races = faults = 0
+    last: Fault | None = None
     while True:  # until one of two counts is used up; a last look at the head comes before that is said
         if known is None:
             known = yield from load_head(proposal.stream, None)
@@ -137,13 +139,14 @@ def _append(
                 return (yield from _mismatch(known, proposal))
             known = None
             continue
-        _check_patience(proposal, races, faults)
+        _check_patience(proposal, races, faults, last)
         if proposal.key is not None and (done := (yield from _duplicate(known, proposal, proposal.key))) is not None:
             return done
         try:
             if (done := (yield from _attempt(settings, proposal, known, still_open))) is not None:
                 return done
         except FAULTS as fault:
+            last = fault
             known = known if isinstance(fault, NotApplied) else None
             faults += 1
             pause = _pause(limits.FAULT_PAUSE, faults)
@@ -154,14 +157,15 @@ def _append(
         yield from Pause(pause)
 
 
-def _check_patience(proposal: Proposal, races: int, faults: int) -> None:
+def _check_patience(proposal: Proposal, races: int, faults: int, last: Fault | None) -> None:
     if races >= limits.APPEND_ATTEMPTS or faults >= limits.FAULT_ATTEMPTS:
-        raise Unavailable(
+        raise unavailable(
             "the append was given up; nothing was written: try again later",
+            last,
             stream=proposal.stream,
             lost_races=races,
             faults=faults,
-        )
+        ) from last
 
 
 def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _Open) -> Gen[Appended | None]:

@@ -50,7 +50,7 @@ from types import MappingProxyType
 import msgspec
 
 from headstream import limits
-from headstream.errors import OutcomeUnknown, Unavailable, WrongExpectedVersion
+from headstream.errors import OutcomeUnknown, Unavailable, WrongExpectedVersion, why
 from headstream.model import FeedEvent, Settings
 from headstream.protocol import append, codec, intent, keys
 from headstream.protocol.append import Appended, Proposal
@@ -66,6 +66,7 @@ from headstream.protocol.ops import (
     List,
     Pause,
     Stamp,
+    unavailable,
 )
 from headstream.protocol.read import load_head
 from headstream.protocol.verdicts import AGAIN, Cached, Committed, Dead, Verdicts, get_many, look
@@ -181,7 +182,7 @@ def _inbox(
         try:
             page = yield from List(keys.INBOX, after)
         except FAULTS as fault:
-            raise Unavailable(AGAIN) from fault
+            raise unavailable(AGAIN, fault) from fault
         found += [seen.get(key) or intent.announced(key) for key in page.keys if last is None or key <= last]
         if not page.more or not page.keys or (last is not None and page.keys[-1] >= last):
             return found, False
@@ -274,7 +275,7 @@ def _append(settings: Settings, feed: Known, harvested: list[tuple[int, str, Fra
     except WrongExpectedVersion:
         pass
     except OutcomeUnknown as error:
-        raise Unavailable(AGAIN) from error
+        raise Unavailable(AGAIN, **why(error)) from error
     with suppress(Unavailable):  # garbage, which a collection would find too
         yield from _delete(made)
     return None
@@ -305,4 +306,4 @@ def _delete(names: Iterable[str]) -> Gen[None]:
         try:
             yield from Delete(some)
         except FAULTS as fault:
-            raise Unavailable(AGAIN) from fault
+            raise unavailable(AGAIN, fault) from fault

@@ -20,12 +20,12 @@ from typing import TypeAlias
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, Unavailable
+from headstream.errors import CorruptData
 from headstream.protocol import head, keys
 from headstream.protocol.codec import Frame
 from headstream.protocol.head import Known, nothing
 from headstream.protocol.intent import Announced
-from headstream.protocol.ops import FAULTS, Commit, Found, Gen, Get, GetAnswer, GetMany, Missing, Stored
+from headstream.protocol.ops import FAULTS, Commit, Found, Gen, Get, GetAnswer, GetMany, Missing, Stored, unavailable
 from headstream.protocol.read import changesets_of
 
 AGAIN = "the storage did not answer while the feed was advanced; nothing is lost: try again later"
@@ -198,4 +198,4 @@ def get_many(gets: tuple[Get, ...]) -> Gen[tuple[GetAnswer, ...]]:
     try:
         return (yield from GetMany(gets))
     except FAULTS as fault:
-        raise Unavailable(AGAIN) from fault
+        raise unavailable(AGAIN, fault) from fault

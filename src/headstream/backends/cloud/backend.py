@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from headstream import limits
+from headstream.backends import forks
 from headstream.backends.cloud.dialect import Batch, Dialect
 from headstream.backends.cloud.faults import ERRORS, FAILURES, Failure
-from headstream.backends.cloud.service import Address, open_clients
+from headstream.backends.cloud.service import Address, Provider, open_clients
 from headstream.protocol.ops import REFUSED, Get, GetAnswer, Missing, Page, Put, Refused, Stored
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class _Cloud:
     ) -> None:
         address = Address.parse(url)
         self._url = str(address)
-        self._dialect = Dialect(address)
+        self._dialect = Dialect(address, Provider.put_into(options))
         self._reads, self._writes = open_clients(address, client_options, retry_config, options)
 
     def __repr__(self) -> str:
@@ -64,6 +65,11 @@ class CloudBackend(_Cloud):
         **options: Any,
     ) -> None:
         super().__init__(url, client_options=client_options, retry_config=retry_config, **options)
+        self.after_fork()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Leave the threads to the parent: they do not exist in a child, and would be waited for."""
         self._opening = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from inspect import isawaitable
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from headstream import limits
+from headstream.backends.cloud.runtime import check_fork
 from headstream.errors import InvalidInput
 
 Store: TypeAlias = AzureStore | S3Store | GCSStore
+
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=5)
 REQUEST_TIMEOUT: Final = timedelta(seconds=30)
@@ -92,6 +95,46 @@ class Address(NamedTuple):
         return cls(parts.scheme, parts.netloc, prefix)
 
 
+class Provider:
+    """A ``credential_provider`` of the application, with the exception that it raised last: obstore passes only its text on.
+
+    What it returns, and everything else that obstore asks it for, is its own.
+    """
+
+    @classmethod
+    def put_into(cls, options: dict[str, Any]) -> Self | None:
+        """Have a provider among ``options`` watched; it, if there is one."""
+        given = options.get("credential_provider")
+        if not callable(given):
+            return None
+        options["credential_provider"] = watched = cls(given)
+        return watched
+
+    def __init__(self, inner: Callable[[], Any]) -> None:
+        self._inner = inner
+        #: What it raised last.
+        self.failure: BaseException | None = None
+
+    def __call__(self) -> Any:
+        """Fresh credentials, or an awaitable of them."""
+        try:
+            made = self._inner()
+        except Exception as error:
+            self.failure = error
+            raise
+        return self._awaited(made) if isawaitable(made) else made
+
+    async def _awaited(self, made: Awaitable[Any]) -> Any:
+        try:
+            return await made
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
 class Clients(NamedTuple):
     """The two clients of a backend."""
 
@@ -109,9 +152,10 @@ def open_clients(
 ) -> Clients:
     """Both clients. No request is made.
 
-    Raises :class:`~headstream.errors.InvalidInput` when obstore does not take the options; it names them, without
+    Raises :class:`~headstream.errors.InvalidInput` in a forked child that cannot make any, and when obstore does not take the options; it names them, without
     their values.
     """
+    check_fork()
     http = {
         "connect_timeout": CONNECT_TIMEOUT,
         "timeout": REQUEST_TIMEOUT,
