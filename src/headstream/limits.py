@@ -63,6 +63,20 @@ RACE_PAUSE: Final = (0.002, 0.5)
 """Seconds: the longest first pause after a lost race, and the longest of all. Each doubles; a random part is waited."""
 FAULT_PAUSE: Final = (0.05, 2.0)
 """The same after a fault."""
+CLOUD_TIMEOUT: Final = 120.0
+"""Seconds that one call of a store in a cloud may take, if the caller does not say."""
+LOCAL_TIMEOUT: Final = 60.0
+"""The same for a file, a folder or memory."""
+MAX_TIMEOUT: Final = 86_400
+"""The longest that a caller may give."""
+TRYING: Final = 0.5
+"""The part of the time of a call after which nothing is tried again: the rest is for what was begun before."""
+REQUEST_PART: Final = 0.25
+"""The part that one request may take: a commit has two, one after the other."""
+RETRY_PART: Final = 0.2
+"""The part after which the client of a cloud repeats a read, list or delete no more."""
+BACKOFF_PART: Final = 0.04
+"""The part that its longest pause before a repetition takes. These three make less than half."""
 
 PUBLISH_ATTEMPTS: Final = 10
 """Advances after which ``append(publish=True)`` gives up to see its events in the feed."""

@@ -15,6 +15,7 @@ from headstream.backends.metering import AsyncMetered, Meter
 from headstream.backends.objects import Objects
 from headstream.drivers import sync
 from headstream.drivers.ids import stamp
+from headstream.drivers.patience import Patience
 from headstream.errors import CorruptData, HeadstreamError, InvalidInput
 from headstream.protocol.ops import FAULTS, Commit, Delete, Gen, Get, GetMany, List, Op, Pause, Stamp
 
@@ -30,17 +31,22 @@ _EXECUTE: Final[dict[type[Op[Any]], Callable[[AsyncBackend, Any], Awaitable[obje
 }
 
 
-async def run(gen: Gen[T], backend: AsyncBackend, meter: Meter | None = None) -> T:
+async def run(gen: Gen[T], backend: AsyncBackend, meter: Meter | None = None, seconds: float | None = None) -> T:
     """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through.
 
-    ``meter`` counts the pauses: each comes before something is tried again.
+    ``meter`` counts the pauses: each comes before something is tried again. After ``seconds`` nothing is; see :mod:`.patience`.
     """
+    patience = None if seconds is None else Patience(seconds)
     try:
         op = next(gen)
         while True:
             try:
+                if patience is not None and type(op) is Pause:
+                    patience.check()
                 answer = stamp(op.after) if type(op) is Stamp else await _EXECUTE[type(op)](backend, op)
             except (*FAULTS, HeadstreamError) as error:
+                if patience is not None:
+                    patience.failed(error)
                 op = gen.throw(error)
             else:
                 if meter is not None and type(op) is Pause:
@@ -52,10 +58,11 @@ async def run(gen: Gen[T], backend: AsyncBackend, meter: Meter | None = None) ->
 
 
 class Awaited:
-    """Runs steps on a backend that awaits; counts and logs the requests that they make."""
+    """Runs steps on a backend that awaits; counts and logs the requests that they make. One may take so many ``seconds``, as in :class:`.sync.Direct`."""
 
-    def __init__(self, backend: AsyncBackend) -> None:
+    def __init__(self, backend: AsyncBackend, seconds: float | None = None) -> None:
         self.backend = backend
+        self._seconds = seconds
         self.meter = Meter()
         self._metered = AsyncMetered(backend, self.meter)
         self._cached: AsyncBackend = self._metered
@@ -65,12 +72,12 @@ class Awaited:
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen``. When the waiter is cancelled, the request in flight may or may not take effect."""
-        return await run(gen, self._metered, self.meter)
+        return await run(gen, self._metered, self.meter, self._seconds)
 
     async def recall(self, gen: Gen[T]) -> T:
         """The same for a step that reads events: immutable objects may be copies; see :meth:`.sync.Direct.recall`."""
         try:
-            return await run(gen, self._cached, self.meter)
+            return await run(gen, self._cached, self.meter, self._seconds)
         except CorruptData:
             if self._objects is not None:
                 await asyncio.to_thread(self._objects.clear)
@@ -89,11 +96,11 @@ class Awaited:
 class Threaded:
     """Runs whole steps on a backend that blocks, each in a thread: one change of threads a step, not one a request."""
 
-    def __init__(self, backend: Backend, threads: int = limits.THREADS) -> None:
+    def __init__(self, backend: Backend, threads: int = limits.THREADS, seconds: float | None = None) -> None:
         self.backend = backend
         self.default_tail = backend.default_tail
         self.default_poll = backend.default_poll
-        self._direct = sync.Direct(backend)
+        self._direct = sync.Direct(backend, seconds)
         self.meter = self._direct.meter
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headstream")
         self._closed = False

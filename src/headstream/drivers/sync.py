@@ -13,6 +13,7 @@ from headstream.backends.caching import Cached
 from headstream.backends.metering import Meter, Metered
 from headstream.backends.objects import Objects
 from headstream.drivers.ids import stamp
+from headstream.drivers.patience import Patience
 from headstream.errors import CorruptData, HeadstreamError
 from headstream.protocol.ops import FAULTS, Commit, Delete, Gen, Get, GetMany, List, Op, Pause, Stamp
 
@@ -29,17 +30,22 @@ _EXECUTE: Final[dict[type[Op[Any]], Callable[[Backend, Any], object]]] = {
 }
 
 
-def run(gen: Gen[T], backend: Backend, meter: Meter | None = None) -> T:
+def run(gen: Gen[T], backend: Backend, meter: Meter | None = None, seconds: float | None = None) -> T:
     """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through.
 
-    ``meter`` counts the pauses: each comes before something is tried again.
+    ``meter`` counts the pauses: each comes before something is tried again. After ``seconds`` nothing is; see :mod:`.patience`.
     """
+    patience = None if seconds is None else Patience(seconds)
     try:
         op = next(gen)
         while True:
             try:
+                if patience is not None and type(op) is Pause:
+                    patience.check()
                 answer = _EXECUTE[type(op)](backend, op)
             except (*FAULTS, HeadstreamError) as error:
+                if patience is not None:
+                    patience.failed(error)
                 op = gen.throw(error)
             except StopIteration as error:  # else it would pass for the end of the step, as PEP 479 explains
                 raise RuntimeError("a backend raised StopIteration") from error
@@ -53,10 +59,14 @@ def run(gen: Gen[T], backend: Backend, meter: Meter | None = None) -> T:
 
 
 class Direct:
-    """Runs steps on a backend that blocks, in the thread that asks; counts and logs the requests that they make."""
+    """Runs steps on a backend that blocks, in the thread that asks; counts and logs the requests that they make.
 
-    def __init__(self, backend: Backend) -> None:
+    One step may take so many ``seconds``, as far as that is in the hands of a driver.
+    """
+
+    def __init__(self, backend: Backend, seconds: float | None = None) -> None:
         self.backend = backend
+        self._seconds = seconds
         self.meter = Meter()
         self._metered = Metered(backend, self.meter)
         self._cached: Backend = self._metered
@@ -69,7 +79,7 @@ class Direct:
 
     def run(self, gen: Gen[T]) -> T:
         """Execute ``gen``. Everything that it gets is from the storage."""
-        return run(gen, self._metered, self.meter)
+        return run(gen, self._metered, self.meter, self._seconds)
 
     def recall(self, gen: Gen[T]) -> T:
         """The same for a step that reads events: immutable objects may be copies.
@@ -77,7 +87,7 @@ class Direct:
         Where damage is found the copies are given up: the object may be mended, and then a copy of it must not be what is seen.
         """
         try:
-            return run(gen, self._cached, self.meter)
+            return run(gen, self._cached, self.meter, self._seconds)
         except CorruptData:
             if self._objects is not None:
                 self._objects.clear()
