@@ -334,7 +334,7 @@ def test_clouds_for_callers_that_block(monkeypatch, url):
     with connect(url, account_key=SECRET, feed=False) as store:
         assert store.url == url
         assert SECRET not in repr(store)
-    assert given == [(url, {"account_key": SECRET})]
+    assert given == [(url, {"account_key": SECRET, "timeout": limits.CLOUD_TIMEOUT})]
     assert backend.closed == 1
 
 
@@ -353,7 +353,7 @@ async def test_clouds_are_awaited(monkeypatch):
         assert await store.head("s") == head
         assert store.settings.tail_bytes == inner.default_tail
         assert SECRET not in repr(store)
-    assert given == [("az://events/shop", {"account_key": SECRET})]
+    assert given == [("az://events/shop", {"account_key": SECRET, "timeout": limits.CLOUD_TIMEOUT})]
     assert inner.closed == 1
 
 

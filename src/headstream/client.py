@@ -92,8 +92,8 @@ class EventStore:
         Returns the head after the append. One append takes 1 to 10,000 events, at most 16 MiB encoded.
 
         Raises :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`KeyReused` (the key is that of an append of other events),
-        :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`; with ``publish``
-        :class:`NotPublished`.
+        :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`RequestRejected`,
+        :class:`StoreNotFound`; with ``publish`` :class:`NotPublished`.
         """
         request = self._session.request(stream, events, expected, key)
         if publish:
@@ -185,7 +185,7 @@ class EventStore:
         Returns the :class:`~headstream.Decision`: ``result``, ``events``, ``state`` and ``head``.
 
         Raises what ``decide`` and ``evolve`` raise, and :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`,
-        :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
+        :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`.
         """
         work = Transaction(
             self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts, max_age=max_age
@@ -207,7 +207,7 @@ class EventStore:
         One small request, if the stream fits in its head, or the decider keeps states and one is remembered here or kept in the head. With ``max_age`` (seconds) a
         head that this client saw so recently is good enough, which may take no request at all: the state may then be that much out of date.
 
-        Raises what ``evolve`` raises, and :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`StoreNotFound`.
+        Raises what ``evolve`` raises, and :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`.
         """
         work = Transaction(self._session, stream, decider, nothing_to_do, max_age=max_age)
         while (decision := work.decision) is None:
@@ -232,7 +232,7 @@ class EventStore:
         that does not exist has no events. ``read(…).head()`` is where the stream ended.
 
         Raises :class:`InvalidInput` at once, and while iterating :class:`Unavailable`, :class:`CorruptData`,
-        :class:`AccessDenied`, :class:`StoreNotFound`.
+        :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`.
         """
         reading = self._session.reading(stream, after=after, before=before, limit=limit, backwards=backwards)
         return Reading(self._recall, self._session, reading)
@@ -256,7 +256,7 @@ class EventStore:
         for readers that may not write. It holds a few MiB at most, whatever the length.
 
         Raises :class:`InvalidInput` at once, and while iterating :class:`Unavailable`, :class:`CorruptData`,
-        :class:`AccessDenied`, :class:`StoreNotFound`.
+        :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`.
         """
         self._session.check_feed()
         wanted = Wanted(streams, types)
@@ -277,7 +277,7 @@ class EventStore:
         is raised when everything else is in the feed.
 
         Raises :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`UnsupportedFormat`, :class:`AccessDenied`,
-        :class:`StoreNotFound`.
+        :class:`RequestRejected`, :class:`StoreNotFound`.
         """
         self._session.check_feed()
         progress = self._advance(told)
@@ -320,7 +320,7 @@ class EventStore:
         in seconds between looks for what other processes appended; what this process appends is seen at once.
 
         Raises :class:`InvalidInput` at once, and while iterating :class:`CheckpointLost`, :class:`CorruptData`,
-        :class:`AccessDenied`, :class:`StoreNotFound`; while the storage does not answer, it waits.
+        :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`; while the storage does not answer, it waits.
         """
         self._session.check_feed()
         follower = Follower(

@@ -147,7 +147,7 @@ def collect(
         on_found: Is called, in the caller's thread, with everything worth a line.
         on_progress: Is called, in the caller's thread, with the sums so far after each stream.
 
-    Raises :class:`InvalidInput`, :class:`Unavailable` (the store cannot even be listed), :class:`AccessDenied`, :class:`StoreNotFound`.
+    Raises :class:`InvalidInput`, :class:`Unavailable` (the store cannot even be listed), :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`.
     """
     check_number("jobs", jobs, 1)
     if jobs > MAX_JOBS:

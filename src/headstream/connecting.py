@@ -25,8 +25,8 @@ from headstream.backends.objects_folder import FolderObjects
 from headstream.client import EventStore
 from headstream.drivers import sync
 from headstream.drivers.aio import Awaited, Threaded
-from headstream.errors import InvalidInput, Unavailable
-from headstream.protocol.ops import FAULTS
+from headstream.errors import InvalidInput
+from headstream.protocol.ops import FAULTS, unavailable
 from headstream.protocol.store import open_store
 from headstream.session import check_number
 
@@ -91,6 +91,7 @@ def connect(
     cache_bytes: int = limits.HEAD_CACHE,
     object_cache_bytes: int | None = None,
     object_cache: str | Path | None = None,
+    timeout: float | None = None,
     **options: Any,
 ) -> EventStore:
     """Open the store at ``url``; create it if there is none, unless ``create`` is false.
@@ -109,6 +110,9 @@ def connect(
     ``object_cache_bytes`` bounds the segments, index pages and snapshots, which never change, that this client keeps: in memory, or in the folder ``object_cache``, which several
     clients and processes may share. Without either there are none; in a folder there are a GiB if nothing else is said.
 
+    ``timeout`` bounds one call of the store, in seconds: 120 in a cloud, 60 elsewhere if it is not given. A call that has found no answer by then raises
+    :class:`Unavailable`, or :class:`OutcomeUnknown`, with the reason of the last failure. docs/how-to/errors-and-retries.md has what it covers.
+
     Instead of a URL, a :class:`~headstream.backends.base.Backend` of your own can be given; the store closes it.
 
     Credentials and endpoints of the clouds come from the environment (``AZURE_STORAGE_ACCOUNT_NAME``, ``AWS_ACCESS_KEY_ID``,
@@ -118,13 +122,14 @@ def connect(
     Raises :class:`InvalidInput`, :class:`StoreNotFound`, :class:`AccessDenied`, :class:`Unavailable`,
     :class:`UnsuitableBackend`, :class:`UnsupportedFormat`, :class:`CorruptData`.
     """
+    seconds = _seconds(url, timeout)
     if isinstance(url, str):
         location = locate(url)
-        backend = blocking_backend(location, create=create, options=options)
+        backend = blocking_backend(location, create=create, options=options, seconds=seconds)
     else:
         location, backend = _given_place(url, options, awaited=False), url
     try:
-        runner = sync.Direct(backend)
+        runner = sync.Direct(backend, seconds)
         wanted = _given(tail_bytes, fan_out, feed, advance_every, grace_seconds)
         description = runner.run(open_store(backend.default_tail, wanted, create=create))
         objects = _objects(object_cache, object_cache_bytes, description.store_id)
@@ -148,6 +153,7 @@ def connect_async(
     cache_bytes: int = limits.HEAD_CACHE,
     object_cache_bytes: int | None = None,
     object_cache: str | Path | None = None,
+    timeout: float | None = None,
     **options: Any,
 ) -> Connecting:
     """A store for asyncio, opened as :func:`connect` does.
@@ -155,11 +161,12 @@ def connect_async(
     Use it as ``async with connect_async(url) as store``, or ``store = await connect_async(url)``. The
     clouds are awaited; SQLite, files and memory run in a few threads.
     """
+    seconds = _seconds(url, timeout)
     if isinstance(url, str):
         location = locate(url)
-        opening = partial(_open_runner, location, create=create, options=options)
+        opening = partial(_open_runner, location, create=create, options=options, seconds=seconds)
     else:
-        location, opening = _given_place(url, options, awaited=True), partial(_given_runner, url)
+        location, opening = _given_place(url, options, awaited=True), partial(_given_runner, url, seconds)
     wanted = _given(tail_bytes, fan_out, feed, advance_every, grace_seconds)
 
     async def open_() -> AsyncEventStore:
@@ -198,12 +205,14 @@ class Connecting:
             await self._store.__aexit__(kind, error, trace)
 
 
-async def _open_runner(location: Location, *, create: bool, options: dict[str, Any]) -> Awaited | Threaded:
+async def _open_runner(
+    location: Location, *, create: bool, options: dict[str, Any], seconds: float
+) -> Awaited | Threaded:
     if location.kind in CLOUDS:
-        return Awaited(cloud_async_backend(location, options))
-    opening = future_of(partial(blocking_backend, location, create=create, options=options))
+        return Awaited(cloud_async_backend(location, options, seconds), seconds)
+    opening = future_of(partial(blocking_backend, location, create=create, options=options, seconds=seconds))
     try:
-        return Threaded(await asyncio.wrap_future(opening))
+        return Threaded(await asyncio.wrap_future(opening), seconds=seconds)
     except asyncio.CancelledError:
         opening.add_done_callback(_let_go)
         raise
@@ -215,8 +224,18 @@ def _let_go(opening: Future[Backend]) -> None:
         opening.result().close()
 
 
-async def _given_runner(backend: AsyncBackend) -> Awaited | Threaded:
-    return Awaited(backend)
+async def _given_runner(backend: AsyncBackend, seconds: float) -> Awaited | Threaded:
+    return Awaited(backend, seconds)
+
+
+def _seconds(url: object, timeout: object) -> float:
+    """How long one call may take; :class:`InvalidInput` if that is no time."""
+    if timeout is None:
+        local = isinstance(url, str) and locate(url).kind not in CLOUDS
+        return limits.LOCAL_TIMEOUT if local else limits.CLOUD_TIMEOUT
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= limits.MAX_TIMEOUT:
+        raise InvalidInput(f"timeout is a number of seconds, above 0 and at most {limits.MAX_TIMEOUT}")
+    return float(timeout)
 
 
 def _objects(folder: str | Path | None, capacity: int | None, store: UUID) -> Objects | None:
@@ -230,21 +249,23 @@ def _objects(folder: str | Path | None, capacity: int | None, store: UUID) -> Ob
     return MemoryObjects(capacity) if capacity else None
 
 
-def blocking_backend(location: Location, *, create: bool, options: dict[str, Any]) -> Backend:
+def blocking_backend(
+    location: Location, *, create: bool, options: dict[str, Any], seconds: float | None = None
+) -> Backend:
     """The backend of a place, for callers that block. Other backends than the one asked for are not imported."""
     if options and location.kind not in CLOUDS:
         raise InvalidInput(f"a {location.kind} store takes no options: {', '.join(sorted(options))}")
     try:
-        return _opened(location, create, options)
+        return _opened(location, create, options, seconds)
     except FAULTS as fault:
-        raise Unavailable(f"the storage cannot be opened: {fault}: try again later") from fault
+        raise unavailable("the storage cannot be opened: try again later", fault) from fault
 
 
-def _opened(location: Location, create: bool, options: dict[str, Any]) -> Backend:
+def _opened(location: Location, create: bool, options: dict[str, Any], seconds: float | None) -> Backend:
     if location.kind in CLOUDS:
         from headstream.backends.cloud import CloudBackend  # noqa: PLC0415 - needs an extra
 
-        return CloudBackend(location.url, **options)
+        return CloudBackend(location.url, **_timed(options, seconds))
     if location.kind == "sqlite":
         from headstream.backends.sqlite import SqliteBackend  # noqa: PLC0415 - opens no door that is not used
 
@@ -256,11 +277,15 @@ def _opened(location: Location, create: bool, options: dict[str, Any]) -> Backen
     return MemoryBackend()
 
 
-def cloud_async_backend(location: Location, options: dict[str, Any]) -> AsyncBackend:
+def cloud_async_backend(location: Location, options: dict[str, Any], seconds: float | None = None) -> AsyncBackend:
     """The backend of a cloud, for asyncio."""
     from headstream.backends.cloud import AsyncCloudBackend  # noqa: PLC0415 - needs an extra
 
-    return AsyncCloudBackend(location.url, **options)
+    return AsyncCloudBackend(location.url, **_timed(options, seconds))
+
+
+def _timed(options: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+    return options if seconds is None else {**options, "timeout": seconds}
 
 
 def _given_place(backend: object, options: dict[str, Any], *, awaited: bool) -> Location:

@@ -41,6 +41,7 @@ from headstream.errors import (
     Unavailable,
     UnsupportedFormat,
     WrongExpectedVersion,
+    why,
 )
 from headstream.model import Head, RecordedEvent, check_text, check_writable
 from headstream.protocol import read
@@ -164,6 +165,7 @@ class Transaction(Generic[S, E]):
                 stream=self._stream,
                 follows=self.head.version,
                 changeset_ids=(str(self._accepted.changeset_id),),
+                **why(error),
             ) from error
 
     def _read(self) -> Gen[list[RecordedEvent]]:

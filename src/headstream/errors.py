@@ -12,6 +12,7 @@
     ├── ProjectionStopped      an event could not be projected: see ``position`` and the cause; mend the projection, run it again
     ├── Unavailable            the storage did not answer; nothing was written: try again later
     ├── StoreNotFound          no such container, bucket or store: run ``headstream init URL``
+    ├── RequestRejected        the storage refuses it for good (a lease, a policy, an archive, a region): change what the message names
     ├── AccessDenied           the storage refused the credentials: check them
     ├── UnsuitableBackend      the storage ignores conditional writes: use another one
     ├── CorruptData            a stored object is not what was written: see ``details["key"]``
@@ -25,6 +26,11 @@ ever holds event data or a credential.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class HeadstreamError(Exception):
     """The base of all errors of headstream. ``str()`` is one line: the message, then the details as ``name=value``."""
@@ -37,7 +43,23 @@ class HeadstreamError(Exception):
     def __str__(self) -> str:
         if not self.details:
             return self.message
-        return f"{self.message} ({', '.join(f'{name}={value!r}' for name, value in self.details.items())})"
+        return f"{self.message} ({', '.join(f'{name}={_brief(value)}' for name, value in self.details.items())})"
+
+
+def why(error: HeadstreamError) -> dict[str, Any]:
+    """The ``reason`` and ``code`` of the failure behind an error, as far as they are known."""
+    known: dict[str, Any] = {} if isinstance(error, Unavailable) else {"reason": error.message}
+    return known | {name: error.details[name] for name in ("reason", "code") if name in error.details}
+
+
+_SHOWN: Final = 3
+"""Members of a tuple that are shown in a line; ``details`` has all of them."""
+
+
+def _brief(value: object) -> str:
+    if not isinstance(value, tuple) or len(value) <= _SHOWN:
+        return repr(value)
+    return f"({', '.join(map(repr, value[:_SHOWN]))}, … {len(value) - _SHOWN} more)"
 
 
 class InvalidInput(HeadstreamError, ValueError):
@@ -82,9 +104,20 @@ class OutcomeUnknown(HeadstreamError):
     """
 
     def __init__(
-        self, message: str, *, stream: str = "", follows: int = 0, changeset_ids: tuple[str, ...] = ()
+        self,
+        message: str,
+        *,
+        stream: str = "",
+        follows: int = 0,
+        changeset_ids: tuple[str, ...] = (),
+        reason: str | None = None,
+        code: str | None = None,
     ) -> None:
-        super().__init__(message, stream=stream, follows=follows, changeset_ids=changeset_ids)
+        why = {name: value for name, value in (("reason", reason), ("code", code)) if value is not None}
+        super().__init__(message, stream=stream, follows=follows, changeset_ids=changeset_ids, **why)
+        #: What failed last, in words, and the name that the storage or the system has for it; ``None`` if there is none.
+        self.reason = reason
+        self.code = code
         self.stream = stream
         #: The version that the changeset follows, if it was committed.
         self.follows = follows
@@ -135,7 +168,16 @@ class ProjectionStopped(HeadstreamError):
 
 
 class Unavailable(HeadstreamError):
-    """The storage cannot be reached, or asks to slow down, for longer than headstream retries. Nothing was written."""
+    """The storage cannot be reached, or asks to slow down, for longer than headstream retries. Nothing was written.
+
+    ``details`` have the ``reason`` of the last failure in words, and its ``code``, if the storage or the system has one.
+    """
+
+
+class RequestRejected(HeadstreamError):
+    """The storage refuses the request for good, as long as nothing is changed there: a lease, a retention policy, an archived object, a
+    wrong region. Nothing was written by the request; ``details`` have the ``status`` and the ``code`` of the answer.
+    """
 
 
 class StoreNotFound(HeadstreamError):

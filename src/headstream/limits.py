@@ -76,6 +76,20 @@ of four processes on one stream in SQLite three made 1 append each in 5 s and on
 one owner, it doubles up to the second number, which is also the longest that a round trip is taken for."""
 FAULT_PAUSE: Final = (0.05, 2.0)
 """The same after a fault."""
+CLOUD_TIMEOUT: Final = 120.0
+"""Seconds that one call of a store in a cloud may take, if the caller does not say."""
+LOCAL_TIMEOUT: Final = 60.0
+"""The same for a file, a folder or memory."""
+MAX_TIMEOUT: Final = 86_400
+"""The longest that a caller may give."""
+TRYING: Final = 0.5
+"""The part of the time of a call after which nothing is tried again: the rest is for what was begun before."""
+REQUEST_PART: Final = 0.25
+"""The part that one request may take: a commit has two, one after the other."""
+RETRY_PART: Final = 0.2
+"""The part after which the client of a cloud repeats a read, list or delete no more."""
+BACKOFF_PART: Final = 0.04
+"""The part that its longest pause before a repetition takes. These three make less than half."""
 
 WINS: Final = 16
 """Appends that one client makes to a stream, one after the other, before it gives way, if others write the stream too. In simulated minutes with 2 and 4

@@ -22,6 +22,7 @@ from headstream.errors import (
     NotPublished,
     OutcomeUnknown,
     ProjectionStopped,
+    RequestRejected,
     StoreNotFound,
     Unavailable,
     UnsuitableBackend,
@@ -44,6 +45,7 @@ ERRORS = [
     (NotPublished("m"), 11),
     (ProjectionStopped("m"), 12),
     (KeyReused("m"), 13),
+    (RequestRejected("m"), 15),
 ]
 
 

@@ -589,14 +589,15 @@ def test_faults_are_bounded():
     assert waited[:3] == [first, 2 * first, 4 * first]
     assert max(waited) == waited[-1] == longest
     error = story.raised(Unavailable)
-    assert error.details == {"stream": "s", "lost_races": 0, "faults": limits.FAULT_ATTEMPTS}
+    assert error.details == {"stream": "s", "lost_races": 0, "faults": limits.FAULT_ATTEMPTS, "reason": "throttled"}
+    assert error.__cause__ is THROTTLED
 
 
 def test_a_head_that_cannot_be_read():
     """Before any attempt: nothing was written."""
     story = append(Stream(), ANY)
     story.get("heads/s", TIME_OUT)
-    assert story.raised(Unavailable).details == {"key": "heads/s"}
+    assert story.raised(Unavailable).details == {"key": "heads/s", "reason": "time-out"}
 
 
 def unknown(stream: Stream, expected: int | Expected = 3, *, key: str | None = None) -> tuple[Script[Appended], Commit]:

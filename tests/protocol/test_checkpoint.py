@@ -202,7 +202,7 @@ def test_a_look_that_fails(answer):
     story.stamp(2)
     story.commit(answer)
     story.get(KEY, TIME_OUT)
-    assert story.raised(Unavailable).details == {"key": KEY}
+    assert story.raised(Unavailable).details == {"key": KEY, "reason": "time-out"}
 
 
 @pytest.mark.parametrize("answer", [THROTTLED, TIME_OUT, REFUSED], ids=shown)
@@ -219,7 +219,8 @@ def test_attempts_are_bounded(answer):
     first, longest = limits.FAULT_PAUSE
     assert pauses[:3] == [first, 2 * first, 4 * first]
     assert pauses[-1] == max(pauses) == longest
-    assert story.raised(Unavailable).details == {"key": KEY}
+    why = {} if answer is REFUSED else {"reason": answer.reason}
+    assert story.raised(Unavailable).details == {"key": KEY, **why}
 
 
 def test_an_error_that_no_retry_mends():

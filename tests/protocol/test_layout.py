@@ -113,7 +113,7 @@ def test_a_page_that_cannot_be_had():
     assert story.raised(CorruptData).key == page.key
     story = Script(layout.open_page(page))
     story.get(page.key, Unknown("time-out"))
-    assert story.raised(Unavailable).details == {"key": page.key}
+    assert story.raised(Unavailable).details == {"key": page.key, "reason": "time-out"}
     story = Script(layout.open_page(page))
     story.get(page.key, Found(stream.objects[page.key][:-1], "e"))
     assert story.raised(CorruptData).key == page.key

@@ -99,7 +99,7 @@ def test_a_head_that_cannot_be_had(fault):
     story = Script(read.load_head("s", None))
     story.get("heads/s", fault)
     error = story.raised(Unavailable)
-    assert error.details == {"key": "heads/s"}
+    assert error.details == {"key": "heads/s", "reason": fault.reason}
     assert error.__cause__ is fault
 
 
@@ -359,7 +359,7 @@ def test_a_segment_that_cannot_be_had(fault):
     cursor = begin(stream)
     story = Script(read.step(cursor))
     story.get_many(segments(1, 2, 3), fault)
-    assert story.raised(Unavailable).details == {"key": segments(1)[0]}
+    assert story.raised(Unavailable).details == {"key": segments(1)[0], "reason": fault.reason}
     assert read_all(cursor, stream.objects)[0] == stream.events()
 
 
@@ -370,7 +370,7 @@ def test_a_page_that_cannot_be_had(fault):
     story = Script(read.step(begin(stream)))
     page = keys.page("s", 1, 1, ident(3))
     story.get(page, fault)
-    assert story.raised(Unavailable).details == {"key": page}
+    assert story.raised(Unavailable).details == {"key": page, "reason": fault.reason}
 
 
 def test_segments_of_two_histories():
@@ -546,7 +546,7 @@ def test_a_list_that_cannot_be_had(fault):
     """Try again later."""
     story = Script(read.list_streams("order-", ""))
     story.lists("heads/order-", fault)
-    assert story.raised(Unavailable).details == {"prefix": "order-"}
+    assert story.raised(Unavailable).details == {"prefix": "order-", "reason": fault.reason}
 
 
 def test_a_stranger_in_the_list():

@@ -349,7 +349,7 @@ def test_an_object_that_cannot_be_had(large, fault):
     known, key, _ = large
     story = Script(read.kept_state(known, "d", 1))
     story.get(key, fault)
-    assert story.raised(Unavailable).details == {"key": key}
+    assert story.raised(Unavailable).details == {"key": key, "reason": fault.reason}
 
 
 def test_an_object_that_cannot_be_read(large):

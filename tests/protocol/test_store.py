@@ -132,7 +132,7 @@ def test_storage_that_does_not_answer(fault):
     story = opened()
     story.get("store.json", fault)
     error = story.raised(Unavailable)
-    assert error.details == {"key": "store.json"}
+    assert error.details == {"key": "store.json", "reason": fault.reason}
     assert error.__cause__ is fault
 
 
@@ -197,7 +197,8 @@ def test_created_but_not_there(answer):
     story = creating()
     story.commit(answer)
     story.get("store.json", MISSING)
-    assert story.raised(Unavailable).details == {"key": "store.json"}
+    why = {} if answer is REFUSED else {"reason": "time-out"}
+    assert story.raised(Unavailable).details == {"key": "store.json", **why}
 
 
 def test_creation_that_had_no_effect():

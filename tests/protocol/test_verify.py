@@ -442,24 +442,24 @@ def test_snapshots_that_are_swapped():
 
 
 @pytest.mark.parametrize("fault", [NotApplied("throttled"), Unknown("time-out")])
-def test_a_snapshot_that_cannot_be_had(fault: Exception):
+def test_a_snapshot_that_cannot_be_had(fault: NotApplied | Unknown):
     """The check is given up."""
     stream = keeping()
     story = Script(verify.check_snapshots(stream.known))
     key = stream.keys_of("snapshots/")[0]
     story.get_many([key], fault)
-    assert story.raised(Unavailable).details == {"key": key}
+    assert story.raised(Unavailable).details == {"key": key, "reason": fault.reason}
 
 
 # --- storage that does not answer ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", [NotApplied("throttled"), Unknown("time-out")])
-def test_storage_that_does_not_answer(fault: Exception):
+def test_storage_that_does_not_answer(fault: NotApplied | Unknown):
     """The check is given up: nothing is said of what was not read."""
     story = Script(verify.open_head("s", None))
     story.get_many(["heads/s"], fault)
-    assert story.raised(Unavailable).details == {"key": "heads/s"}
+    assert story.raised(Unavailable).details == {"key": "heads/s", "reason": fault.reason}
 
 
 def test_what_a_fault_says():

@@ -73,6 +73,8 @@ class Answer:
 
     status: int
     acted: bool = False
+    code: str = ""
+    """The service's name for it; without one, the usual one of that status."""
 
 
 Action: TypeAlias = Cut | Delay | Answer
@@ -177,8 +179,8 @@ class Proxy:
                     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             case Delay(seconds):
                 await asyncio.sleep(seconds)
-            case Answer(status):
-                response = _error(request, status)
+            case Answer(status, code=code):
+                response = _error(request, status, code)
         method, path = _target(request)
         self.requests.append(Seen(method, path, int(response.words[1]) if response else None))
         if response is None:
@@ -241,10 +243,10 @@ def _target(request: Message) -> tuple[str, str]:
     return request.words[0], unquote(request.words[1])
 
 
-def _error(request: Message, status: int) -> Message:
+def _error(request: Message, status: int, code: str) -> Message:
     """An error as the request's service words it; what it carries of Azure means nothing to S3, and the reverse."""
     azure = "x-ms-version" in request.headers
-    code = _AZURE_CODES[status] if azure else _S3_CODES[status]
+    code = code or (_AZURE_CODES[status] if azure else _S3_CODES[status])
     body = (
         f"<?xml version='1.0' encoding='utf-8'?><Error><Code>{code}</Code><Message>{code}.</Message></Error>".encode()
     )

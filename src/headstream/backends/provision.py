@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from headstream.backends.base import Backend
 from headstream.errors import AccessDenied, HeadstreamError, InvalidInput, StoreNotFound, Unavailable
-from headstream.protocol.ops import FAULTS
+from headstream.protocol.ops import FAULTS, unavailable
 
 if TYPE_CHECKING:
     from headstream.backends.cloud.service import Address
@@ -90,7 +90,7 @@ def _exists(backend: Backend) -> bool:
         except StoreNotFound:
             return False
         except FAULTS as fault:
-            raise Unavailable(str(fault)) from None
+            raise unavailable("the storage did not answer: try again later", fault) from None
         except HeadstreamError as error:
             if error.details.get("status") != 400:
                 raise

@@ -22,6 +22,7 @@ from headstream.errors import (
     NotPublished,
     OutcomeUnknown,
     ProjectionStopped,
+    RequestRejected,
     StoreNotFound,
     Unavailable,
     UnsuitableBackend,
@@ -56,6 +57,7 @@ class ExitCode(enum.IntEnum):
     UNPUBLISHED = 11, "the append is done, and not seen in the feed yet: do not repeat it"
     PROJECTION = 12, "a projection could not handle an event: mend it, and run it again"
     KEY_REUSED = 13, "the --key belongs to an earlier append of other events: take another"
+    REJECTED = 15, "the storage refuses it for good: change what the message names"
     INTERRUPTED = 130, "Ctrl-C"
     CLOSED_PIPE = 141, "whoever read the output closed it"
     TERMINATED = 143, "SIGTERM, before the work was done"
@@ -75,6 +77,7 @@ _CODES: dict[type[HeadstreamError], ExitCode] = {
     NotPublished: ExitCode.UNPUBLISHED,
     ProjectionStopped: ExitCode.PROJECTION,
     KeyReused: ExitCode.KEY_REUSED,
+    RequestRejected: ExitCode.REJECTED,
 }
 
 

@@ -18,7 +18,7 @@ from headstream.drivers.ids import stamp
 from headstream.errors import AccessDenied, HeadstreamError, InvalidInput, StoreNotFound, Unavailable
 from headstream.limits import KIB
 from headstream.protocol import keys
-from headstream.protocol.ops import FAULTS
+from headstream.protocol.ops import FAULTS, Fault, unavailable
 
 ATTEMPTS: Final = 3
 """How often a check is begun anew, with other objects, when a request fails."""
@@ -110,7 +110,7 @@ class Examination:
                 opening.callback(self._bench.close)
                 self._bench.clients[0].page(f"{self.prefix}/")
             except FAULTS as fault:
-                raise Unavailable("the storage did not answer: try again later") from fault
+                raise unavailable("the storage did not answer: try again later", fault) from fault
             self._resources = opening.pop_all()
         return self
 
@@ -163,7 +163,7 @@ class Examination:
         )
 
     def _attempts(self, check: Check, bench: Bench) -> Seen:
-        last: Exception | None = None
+        last: Fault | None = None
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(PAUSE)
@@ -178,7 +178,7 @@ class Examination:
             except HeadstreamError as problem:
                 return Seen(Verdict.BROKEN, str(problem))
         if not self.findings:
-            raise Unavailable("the storage did not answer: try again later") from last
+            raise unavailable("the storage did not answer: try again later", last) from last
         return Seen(Verdict.UNDECIDED, f"requests failed, {ATTEMPTS} times: {last}")
 
     def _leftovers(self) -> Finding:

@@ -14,8 +14,8 @@ from headstream.backends.base import Backend
 from headstream.backends.memory import MemoryBackend
 from headstream.backends.osfaults import explain_os
 from headstream.connecting import CLOUDS, Location, blocking_backend, locate
-from headstream.errors import InvalidInput, StoreNotFound, Unavailable
-from headstream.protocol.ops import FAULTS
+from headstream.errors import InvalidInput, StoreNotFound
+from headstream.protocol.ops import FAULTS, unavailable
 
 Modified: TypeAlias = Callable[[str], datetime | None]
 """When the object with this key was written, by the server's clock; ``None`` if it does not say."""
@@ -80,7 +80,7 @@ def _temporary_folder(disk: Path) -> Iterator[Path]:
     except OSError as error:
         fault = explain_os(error, disk)
         if isinstance(fault, FAULTS):
-            raise Unavailable(f"the storage cannot be opened: {fault}: try again later") from error
+            raise unavailable("the storage cannot be opened: try again later", fault) from error
         raise fault from error
     with folder as path:
         yield Path(path)

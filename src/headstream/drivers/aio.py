@@ -20,6 +20,7 @@ from headstream.backends.workers import Workers
 from headstream.drivers import sync
 from headstream.drivers.ids import stamp
 from headstream.drivers.pace import Pace
+from headstream.drivers.patience import Patience
 from headstream.errors import CorruptData, HeadstreamError, InvalidInput
 from headstream.protocol.ops import FAULTS, Commit, Delete, Gen, Get, GetMany, GiveWay, List, Op, Pause, Stamp
 
@@ -57,14 +58,28 @@ async def _perform(op: Any, backend: AsyncBackend, meter: Meter | None, pace: Pa
     return await _EXECUTE[kind](backend, op)
 
 
-async def run(gen: Gen[T], backend: AsyncBackend, meter: Meter | None = None, pace: Pace = _LOCAL) -> T:
-    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through."""
+async def run(
+    gen: Gen[T],
+    backend: AsyncBackend,
+    meter: Meter | None = None,
+    pace: Pace = _LOCAL,
+    seconds: float | None = None,
+) -> T:
+    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through.
+
+    After ``seconds`` nothing is tried again; see :mod:`.patience`.
+    """
+    patience = None if seconds is None else Patience(seconds)
     try:
         op = next(gen)
         while True:
             try:
+                if patience is not None and type(op) is Pause:
+                    patience.check()
                 answer = await _perform(op, backend, meter, pace)
             except (*FAULTS, HeadstreamError) as error:
+                if patience is not None:
+                    patience.failed(error)
                 op = gen.throw(error)
             else:
                 op = gen.send(answer)
@@ -74,10 +89,11 @@ async def run(gen: Gen[T], backend: AsyncBackend, meter: Meter | None = None, pa
 
 
 class Awaited:
-    """Runs steps on a backend that awaits; counts and logs the requests that they make."""
+    """Runs steps on a backend that awaits; counts and logs the requests that they make. One may take so many ``seconds``, as in :class:`.sync.Direct`."""
 
-    def __init__(self, backend: AsyncBackend) -> None:
+    def __init__(self, backend: AsyncBackend, seconds: float | None = None) -> None:
         self.backend = backend
+        self._seconds = seconds
         self.meter = Meter()
         self._metered = AsyncMetered(backend, self.meter)
         self._cached: AsyncBackend = self._metered
@@ -88,12 +104,12 @@ class Awaited:
 
     async def run(self, gen: Gen[T]) -> T:
         """Execute ``gen``. When the waiter is cancelled, the request in flight may or may not take effect."""
-        return await run(gen, self._metered, self.meter, self._pace)
+        return await run(gen, self._metered, self.meter, self._pace, self._seconds)
 
     async def recall(self, gen: Gen[T]) -> T:
         """The same for a step that reads events: immutable objects may be copies; see :meth:`.sync.Direct.recall`."""
         try:
-            return await run(gen, self._cached, self.meter, self._pace)
+            return await run(gen, self._cached, self.meter, self._pace, self._seconds)
         except CorruptData:
             if self._objects is not None:
                 await beside(self._objects.clear)
@@ -112,11 +128,11 @@ class Awaited:
 class Threaded:
     """Runs whole steps on a backend that blocks, each in a thread: one change of threads a step, not one a request."""
 
-    def __init__(self, backend: Backend, threads: int = limits.THREADS) -> None:
+    def __init__(self, backend: Backend, threads: int = limits.THREADS, seconds: float | None = None) -> None:
         self.backend = backend
         self.default_tail = backend.default_tail
         self.default_poll = backend.default_poll
-        self._direct = sync.Direct(backend)
+        self._direct = sync.Direct(backend, seconds)
         self.meter = self._direct.meter
         self._workers = Workers(self, "headstream", threads)
         self._closed = False

@@ -13,6 +13,7 @@ from headstream.backends.metering import Meter, Metered
 from headstream.backends.objects import Objects
 from headstream.drivers.ids import stamp
 from headstream.drivers.pace import Pace
+from headstream.drivers.patience import Patience
 from headstream.errors import CorruptData, HeadstreamError
 from headstream.protocol.ops import FAULTS, Commit, Delete, Gen, Get, GetMany, GiveWay, List, Op, Pause, Stamp
 
@@ -49,14 +50,28 @@ def _perform(op: Any, backend: Backend, meter: Meter | None, pace: Pace) -> obje
     return _EXECUTE[kind](backend, op)
 
 
-def run(gen: Gen[T], backend: Backend, meter: Meter | None = None, pace: Pace = _LOCAL) -> T:
-    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through."""
+def run(
+    gen: Gen[T],
+    backend: Backend,
+    meter: Meter | None = None,
+    pace: Pace = _LOCAL,
+    seconds: float | None = None,
+) -> T:
+    """Execute the operations that ``gen`` yields, until it returns; its value. What it raises comes through.
+
+    After ``seconds`` nothing is tried again; see :mod:`.patience`.
+    """
+    patience = None if seconds is None else Patience(seconds)
     try:
         op = next(gen)
         while True:
             try:
+                if patience is not None and type(op) is Pause:
+                    patience.check()
                 answer = _perform(op, backend, meter, pace)
             except (*FAULTS, HeadstreamError) as error:
+                if patience is not None:
+                    patience.failed(error)
                 op = gen.throw(error)
             except StopIteration as error:  # else it would pass for the end of the step, as PEP 479 explains
                 raise RuntimeError("a backend raised StopIteration") from error
@@ -68,10 +83,14 @@ def run(gen: Gen[T], backend: Backend, meter: Meter | None = None, pace: Pace = 
 
 
 class Direct:
-    """Runs steps on a backend that blocks, in the thread that asks; counts and logs the requests that they make."""
+    """Runs steps on a backend that blocks, in the thread that asks; counts and logs the requests that they make.
 
-    def __init__(self, backend: Backend) -> None:
+    One step may take so many ``seconds``, as far as that is in the hands of a driver.
+    """
+
+    def __init__(self, backend: Backend, seconds: float | None = None) -> None:
         self.backend = backend
+        self._seconds = seconds
         self.meter = Meter()
         self._metered = Metered(backend, self.meter)
         self._cached: Backend = self._metered
@@ -85,7 +104,7 @@ class Direct:
 
     def run(self, gen: Gen[T]) -> T:
         """Execute ``gen``. Everything that it gets is from the storage."""
-        return run(gen, self._metered, self.meter, self._pace)
+        return run(gen, self._metered, self.meter, self._pace, self._seconds)
 
     def recall(self, gen: Gen[T]) -> T:
         """The same for a step that reads events: immutable objects may be copies.
@@ -93,7 +112,7 @@ class Direct:
         Where damage is found the copies are given up: the object may be mended, and then a copy of it must not be what is seen.
         """
         try:
-            return run(gen, self._cached, self.meter, self._pace)
+            return run(gen, self._cached, self.meter, self._pace, self._seconds)
         except CorruptData:
             if self._objects is not None:
                 self._objects.clear()

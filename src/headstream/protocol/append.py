@@ -37,15 +37,15 @@ from headstream.errors import (
     InvalidInput,
     KeyReused,
     OutcomeUnknown,
-    Unavailable,
     WrongExpectedVersion,
+    why,
 )
 from headstream.model import Expected, Settings
 from headstream.protocol import codec, head, intent, keys
 from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.head import Change, Known
 from headstream.protocol.intent import Intent
-from headstream.protocol.ops import FAULTS, Commit, Gen, NotApplied, Stamp, Stored
+from headstream.protocol.ops import FAULTS, Commit, Fault, Gen, NotApplied, Stamp, Stored, unavailable
 from headstream.protocol.read import changeset_after, load_head, newest_segment, tail_chain
 from headstream.protocol.repetition import is_same
 from headstream.protocol.rivals import Races
@@ -121,6 +121,7 @@ def append(
             stream=proposal.stream,
             follows=still_open.follows,
             changeset_ids=tuple(str(UUID(bytes=attempt)) for attempt in still_open.ids),
+            **why(error),
         ) from error
 
 
@@ -135,6 +136,7 @@ def _append(
 ) -> Gen[Appended]:
     fresh = False
     races = Races()
+    last: Fault | None = None
     while True:  # until one of two counts is used up; a last look at the head comes before that is said
         if known is None:
             known = yield from load_head(proposal.stream, None)
@@ -148,7 +150,7 @@ def _append(
                 return (yield from _mismatch(known, proposal))
             known = None
             continue
-        _check_patience(proposal, races)
+        _check_patience(proposal, races, last)
         if proposal.key is not None and (done := (yield from _duplicate(known, proposal, proposal.key))) is not None:
             return done
         try:
@@ -156,6 +158,7 @@ def _append(
             if known is not None and (done := (yield from _attempt(settings, proposal, known, still_open))) is not None:
                 return msgspec.structs.replace(done, lost=races.lost) if races.lost else done
         except FAULTS as fault:
+            last = fault
             known = known if isinstance(fault, NotApplied) else None
             pause = races.fail()
         else:
@@ -173,14 +176,15 @@ def _knock(known: Known, proposal: Proposal, races: Races) -> Gen[Known | None]:
     return Known(state, answer.etag) if isinstance(answer, Stored) else None
 
 
-def _check_patience(proposal: Proposal, races: Races) -> None:
+def _check_patience(proposal: Proposal, races: Races, last: Fault | None) -> None:
     if races.lost >= limits.APPEND_ATTEMPTS or races.faults >= limits.FAULT_ATTEMPTS:
-        raise Unavailable(
+        raise unavailable(
             "the append was given up; nothing was written: try again later",
+            last,
             stream=proposal.stream,
             lost_races=races.lost,
             faults=races.faults,
-        )
+        ) from last
 
 
 def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _Open) -> Gen[Appended | None]:

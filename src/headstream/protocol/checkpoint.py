@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from headstream import limits
-from headstream.errors import CheckpointLost, CorruptData, Unavailable
+from headstream.errors import CheckpointLost, CorruptData
 from headstream.protocol import codec, keys
 from headstream.protocol.codec import Count, Id, Micros, Name
 from headstream.protocol.ops import (
@@ -24,6 +24,7 @@ from headstream.protocol.ops import (
     FAULTS,
     Commit,
     Delete,
+    Fault,
     Found,
     Gen,
     Get,
@@ -35,6 +36,7 @@ from headstream.protocol.ops import (
     Put,
     Stamp,
     Stored,
+    unavailable,
 )
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,7 +90,7 @@ def load(name: str) -> Gen[Checkpoint | None]:
     try:
         answer = yield from Get(key)
     except FAULTS as fault:
-        raise Unavailable("the storage did not answer: try again later", key=key) from fault
+        raise unavailable("the storage did not answer: try again later", fault, key=key) from fault
     return decode(answer.body, key, answer.etag) if isinstance(answer, Found) else None
 
 
@@ -100,15 +102,17 @@ def save(name: str, before: Checkpoint | None, position: int, owner: str) -> Gen
     key = keys.checkpoint(name)
     position = max(position, before.position if before is not None else 0)
     ours: set[bytes] = set()
+    last: Fault | None = None
     for attempt in range(limits.FAULT_ATTEMPTS):
         stamp = yield from Stamp()
         ours.add(stamp.id)
         body = codec.seal("checkpoint", Fields(name, stamp.id, position, owner, stamp.micros), check=_decoder)
         try:
             answer = yield from Commit((), Put(key, body, ABSENT if before is None else Matches(before.etag)))
-        except NotApplied:
-            pass
-        except FAULTS:  # it may have moved, or may do so yet
+        except NotApplied as fault:
+            last = fault
+        except FAULTS as fault:  # it may have moved, or may do so yet
+            last = fault
             found = yield from load(name)
             if found is not None and found.id in ours:
                 return found
@@ -121,7 +125,7 @@ def save(name: str, before: Checkpoint | None, position: int, owner: str) -> Gen
             if (found and found.etag) != (before and before.etag):
                 raise _lost(name, found)
         yield from Pause(min(limits.FAULT_PAUSE[0] * 2.0**attempt, limits.FAULT_PAUSE[1]))
-    raise Unavailable("the checkpoint could not be saved: try again later", key=key)
+    raise unavailable("the checkpoint could not be saved: try again later", last, key=key) from last
 
 
 def take_over(name: str, after: int, owner: str) -> Gen[Checkpoint]:
@@ -155,7 +159,7 @@ def forget(name: str) -> Gen[None]:
     try:
         yield from Delete((key,))
     except FAULTS as fault:
-        raise Unavailable("the storage did not answer: try again later", key=key) from fault
+        raise unavailable("the storage did not answer: try again later", fault, key=key) from fault
 
 
 def list_checkpoints(after: str) -> Gen[tuple[list[Checkpoint], str | None]]:
@@ -164,7 +168,7 @@ def list_checkpoints(after: str) -> Gen[tuple[list[Checkpoint], str | None]]:
         page = yield from List(keys.CHECKPOINTS, after)
         answers = yield from GetMany(tuple([Get(key) for key in page.keys]))
     except FAULTS as fault:
-        raise Unavailable("the storage did not answer: try again later", key=keys.CHECKPOINTS) from fault
+        raise unavailable("the storage did not answer: try again later", fault, key=keys.CHECKPOINTS) from fault
     found = [
         decode(answer.body, key, answer.etag)
         for key, answer in zip(page.keys, answers, strict=True)

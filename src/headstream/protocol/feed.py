@@ -56,7 +56,7 @@ from types import MappingProxyType
 import msgspec
 
 from headstream import limits
-from headstream.errors import OutcomeUnknown, Unavailable, WrongExpectedVersion
+from headstream.errors import OutcomeUnknown, Unavailable, WrongExpectedVersion, why
 from headstream.model import FeedEvent, Settings
 from headstream.protocol import append, codec, intent, keys
 from headstream.protocol.append import Appended, Proposal
@@ -71,6 +71,7 @@ from headstream.protocol.ops import (
     Get,
     List,
     Stamp,
+    unavailable,
 )
 from headstream.protocol.read import load_head
 from headstream.protocol.rivals import after_race
@@ -224,7 +225,7 @@ class _Inbox:
             try:
                 page = yield from List(keys.INBOX, after)
             except FAULTS as fault:
-                raise Unavailable(AGAIN) from fault
+                raise unavailable(AGAIN, fault) from fault
             for key in page.keys:
                 if last is not None and key > last:
                     break
@@ -324,7 +325,7 @@ def _append(settings: Settings, feed: Known, harvested: list[tuple[int, str, Fra
     except WrongExpectedVersion:
         pass
     except OutcomeUnknown as error:
-        raise Unavailable(AGAIN) from error
+        raise Unavailable(AGAIN, **why(error)) from error
     with suppress(Unavailable):  # garbage, which a collection would find too
         yield from _delete(made)
     return None
@@ -360,4 +361,4 @@ def _delete(names: Iterable[str]) -> Gen[None]:
         try:
             yield from Delete(some)
         except FAULTS as fault:
-            raise Unavailable(AGAIN) from fault
+            raise unavailable(AGAIN, fault) from fault

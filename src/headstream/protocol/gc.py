@@ -49,7 +49,7 @@ from typing import Final
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, Unavailable
+from headstream.errors import CorruptData
 from headstream.protocol import codec, head, keys, snapshot
 from headstream.protocol.head import Known, Span, State, spans, spans_of
 from headstream.protocol.ops import (
@@ -66,6 +66,7 @@ from headstream.protocol.ops import (
     Pause,
     Stamp,
     Stored,
+    unavailable,
 )
 from headstream.protocol.read import load_head
 from headstream.protocol.segment import PageFields, Ref, SegmentFields, decode_page, decode_segment
@@ -346,7 +347,7 @@ def list_page(prefix: str, after: str) -> Gen[Page]:
     try:
         return (yield from List(prefix, after))
     except FAULTS as fault:
-        raise Unavailable(_AGAIN, prefix=prefix) from fault
+        raise unavailable(_AGAIN, fault, prefix=prefix) from fault
 
 
 def end_of(page: Page) -> str | None:
@@ -375,7 +376,7 @@ def _get_many(names: Sequence[str]) -> Gen[tuple[GetAnswer, ...]]:
     try:
         return (yield from GetMany(tuple([Get(name) for name in names])))
     except FAULTS as fault:
-        raise Unavailable(_AGAIN, key=names[0]) from fault
+        raise unavailable(_AGAIN, fault, key=names[0]) from fault
 
 
 def delete(names: Iterable[str]) -> Gen[None]:
@@ -384,4 +385,4 @@ def delete(names: Iterable[str]) -> Gen[None]:
         try:
             yield from Delete(some)
         except FAULTS as fault:
-            raise Unavailable(_AGAIN, key=some[0]) from fault
+            raise unavailable(_AGAIN, fault, key=some[0]) from fault

@@ -17,13 +17,13 @@ from typing import Final
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, HeadstreamError, Unavailable, UnsupportedFormat
+from headstream.errors import CorruptData, HeadstreamError, UnsupportedFormat
 from headstream.protocol import checkpoint, fault, intent, keys, store
 from headstream.protocol.census import Census
 from headstream.protocol.checkpoint import Checkpoint
 from headstream.protocol.fault import Fault, Kind
 from headstream.protocol.intent import Announced, announced
-from headstream.protocol.ops import FAULTS, Found, Gen, List, Page
+from headstream.protocol.ops import FAULTS, Found, Gen, List, Page, unavailable
 from headstream.protocol.read import changesets, load_head
 from headstream.protocol.store import Description
 from headstream.protocol.verify import AGAIN, get_many
@@ -187,7 +187,7 @@ def list_page(prefix: str, after: str) -> Gen[Page]:
     try:
         return (yield from List(prefix, after))
     except FAULTS as error:
-        raise Unavailable(AGAIN, prefix=prefix) from error
+        raise unavailable(AGAIN, error, prefix=prefix) from error
 
 
 def rest_of(page: Page) -> str | None:

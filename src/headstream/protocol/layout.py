@@ -15,10 +15,10 @@ from uuid import UUID
 
 import msgspec
 
-from headstream.errors import CorruptData, InvalidInput, Unavailable
+from headstream.errors import CorruptData, InvalidInput
 from headstream.protocol import head, keys
 from headstream.protocol.head import Known, Span, spans, spans_of
-from headstream.protocol.ops import FAULTS, Found, Gen, Get
+from headstream.protocol.ops import FAULTS, Found, Gen, Get, unavailable
 from headstream.protocol.read import load_head, tail_chain
 from headstream.protocol.segment import Ref, decode_page
 
@@ -127,7 +127,7 @@ def open_page(page: Reference) -> Gen[tuple[Reference, ...]]:
     try:
         answer = yield from Get(key)
     except FAULTS as fault:
-        raise Unavailable("the storage did not answer; nothing was written: try again later", key=key) from fault
+        raise unavailable("the storage did not answer; nothing was written: try again later", fault, key=key) from fault
     if not isinstance(answer, Found):
         raise CorruptData("an index page that the stream needs is missing", key=key)
     refs = decode_page(answer.body, key, page.stream, page._ref, page.level)  # noqa: SLF001 - one module

@@ -20,19 +20,44 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from headstream.errors import Unavailable
+
 R = TypeVar("R")
 T = TypeVar("T")
 
 
-class NotApplied(Exception):
+class Fault(Exception):
+    """A request failed, and a later one may succeed.
+
+    ``reason`` says in a few words why, and is shown to the user: no URL, no credential and no event data is in it. ``code`` is the name that the
+    storage or the system has for it, if there is one: ``"ENOSPC"``, ``"SlowDown"``, ``"dns"``.
+    """
+
+    def __init__(self, reason: str = "", *, code: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.code})" if self.code else self.reason
+
+
+class NotApplied(Fault):
     """The request certainly had no effect: refused, throttled, or never sent."""
 
 
-class Unknown(Exception):
+class Unknown(Fault):
     """The request may have taken effect, or may still do so: a time-out, a dropped connection, a 5xx after sending."""
 
 
 FAULTS: Final = (NotApplied, Unknown)
+
+
+def unavailable(message: str, fault: Fault | None, **details: object) -> Unavailable:
+    """The error of a call that gives up after ``fault``, with the reason of it; ``fault`` should be its cause, too."""
+    if fault is not None:
+        details |= {"reason": fault.reason or type(fault).__name__, "code": fault.code}
+    return Unavailable(message, **{name: value for name, value in details.items() if value is not None})
 
 
 class Op(msgspec.Struct, Generic[R], frozen=True, eq=False):

@@ -20,12 +20,12 @@ from typing import Final
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, Unavailable
+from headstream.errors import CorruptData
 from headstream.model import RecordedEvent
 from headstream.protocol import codec, keys, snapshot
 from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.head import Known, Span, decode, nothing, spans, spans_of
-from headstream.protocol.ops import FAULTS, Found, Gen, Get, GetAnswer, GetMany, List, Missing, NotModified
+from headstream.protocol.ops import FAULTS, Found, Gen, Get, GetAnswer, GetMany, List, Missing, NotModified, unavailable
 from headstream.protocol.segment import decode_page, decode_segment
 
 _RETRY: Final = "the storage did not answer; nothing was written: try again later"
@@ -56,7 +56,7 @@ def load_head(stream: str, known: Known | None) -> Gen[Known]:
     try:
         answer = yield from Get(key, known.etag if known is not None else None)
     except FAULTS as fault:
-        raise Unavailable(_RETRY, key=key) from fault
+        raise unavailable(_RETRY, fault, key=key) from fault
     if isinstance(answer, NotModified):
         assert known is not None, "nobody asked whether it was modified"
         return known
@@ -200,7 +200,7 @@ def kept_state(known: Known, name: str, version: int) -> Gen[tuple[int, bytes] |
         try:
             answer = yield from Get(key)
         except FAULTS as fault:
-            raise Unavailable(_RETRY, key=key) from fault
+            raise unavailable(_RETRY, fault, key=key) from fault
         if isinstance(answer, Found):
             return entry.at, snapshot.decode_named(answer.body, key, known.state.stream, entry)
     return None
@@ -232,7 +232,7 @@ def list_streams(prefix: str, after: str) -> Gen[tuple[list[str], bool]]:
     try:
         page = yield from List(keys.head(prefix), keys.head(after) if after else "")
     except FAULTS as fault:
-        raise Unavailable(_RETRY, prefix=prefix) from fault
+        raise unavailable(_RETRY, fault, prefix=prefix) from fault
     return [keys.stream_of_head(key) for key in page.keys], page.more
 
 
@@ -254,7 +254,7 @@ def _siblings(known: Known, near: tuple[Span, ...], version: int) -> Gen[tuple[S
         try:
             answer = yield from Get(key)
         except FAULTS as fault:
-            raise Unavailable(_RETRY, key=key) from fault
+            raise unavailable(_RETRY, fault, key=key) from fault
         refs = decode_page(_body(answer, key), key, stream, span.ref, span.level)
         run = tuple(spans_of([(span.level - 1, ref) for ref in refs], span.last))
     return tuple(span for span in run if span.level == 0)
@@ -289,7 +289,7 @@ def _fetch_all(runs: list[tuple[str, list[Span]]]) -> Gen[list[Chain]]:
     try:
         answers = iter((yield from GetMany(requests)))
     except FAULTS as fault:
-        raise Unavailable(_RETRY, key=requests[0].key) from fault
+        raise unavailable(_RETRY, fault, key=requests[0].key) from fault
     chains: list[Chain] = []
     for stream, run in runs:
         chain: list[Frame | Batch] = []

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, Unavailable, UnsupportedFormat
+from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.protocol import codec, intent, keys
 from headstream.protocol.codec import Frame
 from headstream.protocol.head import Span, spans, spans_of
@@ -40,6 +40,7 @@ from headstream.protocol.ops import (
     Stamp,
     Stamped,
     Stored,
+    unavailable,
 )
 from headstream.protocol.read import load_head
 from headstream.protocol.segment import Ref, encode_page
@@ -164,7 +165,7 @@ def remove(key: str) -> Gen[None]:
     try:
         yield from Delete((key,))
     except FAULTS as error:
-        raise Unavailable(_UNSURE, key=key) from error
+        raise unavailable(_UNSURE, error, key=key) from error
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def write(puts: Sequence[Put]) -> Gen[bool]:
             yield from Commit(tuple(some), one)
         answer = yield from Commit((), last)
     except FAULTS as error:
-        raise Unavailable(_UNSURE, key=last.key) from error
+        raise unavailable(_UNSURE, error, key=last.key) from error
     return isinstance(answer, Stored)
 
 

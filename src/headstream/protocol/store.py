@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -23,7 +22,6 @@ from headstream.errors import (
     CorruptData,
     InvalidInput,
     StoreNotFound,
-    Unavailable,
     UnsuitableBackend,
     UnsupportedFormat,
 )
@@ -37,6 +35,7 @@ from headstream.protocol.ops import (
     Commit,
     Condition,
     Delete,
+    Fault,
     Found,
     Gen,
     Get,
@@ -45,6 +44,7 @@ from headstream.protocol.ops import (
     Stamp,
     Stored,
     Unknown,
+    unavailable,
 )
 
 
@@ -104,7 +104,7 @@ def open_store(default_tail: int, wanted: Mapping[str, int], *, create: bool) ->
                 raise StoreNotFound("there is no store here: create it with `headstream init URL`")
             found = yield from _create(settings)
     except FAULTS as fault:
-        raise Unavailable("the storage did not answer: try again later", key=keys.STORE) from fault
+        raise unavailable("the storage did not answer: try again later", fault, key=keys.STORE) from fault
     existing = {name: getattr(found.settings, name) for name in wanted}
     if existing != wanted:
         raise InvalidInput(
@@ -126,11 +126,14 @@ def _create(settings: Settings) -> Gen[Description]:
     created_at = datetime.fromtimestamp(stamp.micros // 1_000_000, UTC).isoformat()
     description = Description(FORMAT, UUID(bytes=stamp.id), created_at, settings)
     body = msgspec.json.format(msgspec.json.encode(description), indent=2)
-    with suppress(Unknown):  # whatever became of it: what is there now is ours, another creator's, or nothing yet
+    last: Fault | None = None
+    try:
         yield from Commit((), Put(keys.STORE, body, ABSENT))
+    except Unknown as fault:  # whatever became of it: what is there now is ours, another creator's, or nothing yet
+        last = fault
     found = yield from _describe()
     if found is None:
-        raise Unavailable("the store could not be created: try again later", key=keys.STORE)
+        raise unavailable("the store could not be created: try again later", last, key=keys.STORE) from last
     return found
 
 

@@ -22,12 +22,12 @@ from typing import Final, TypeAlias
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, Unavailable, UnsupportedFormat
+from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.protocol import head, keys
 from headstream.protocol.codec import Frame
 from headstream.protocol.head import Known, nothing
 from headstream.protocol.intent import Announced
-from headstream.protocol.ops import FAULTS, Commit, Found, Gen, Get, GetAnswer, GetMany, Missing, Stored
+from headstream.protocol.ops import FAULTS, Commit, Found, Gen, Get, GetAnswer, GetMany, Missing, Stored, unavailable
 from headstream.protocol.read import changesets_of
 
 AGAIN = "the storage did not answer while the feed was advanced; nothing is lost: try again later"
@@ -226,4 +226,4 @@ def get_many(gets: tuple[Get, ...]) -> Gen[tuple[GetAnswer, ...]]:
     try:
         return (yield from GetMany(gets))
     except FAULTS as fault:
-        raise Unavailable(AGAIN) from fault
+        raise unavailable(AGAIN, fault) from fault

@@ -20,12 +20,12 @@ from typing import Final, TypeAlias
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, Unavailable, UnsupportedFormat
+from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.protocol import codec, fault, head, keys, snapshot
 from headstream.protocol.codec import NO_DIGEST, Batch, Chain, Frame
 from headstream.protocol.fault import Fault, Kind, kind_of
 from headstream.protocol.head import Known, Span, State, nothing, spans, spans_of
-from headstream.protocol.ops import FAULTS, About, Found, Gen, Get, GetAnswer, GetMany, Missing
+from headstream.protocol.ops import FAULTS, About, Found, Gen, Get, GetAnswer, GetMany, Missing, unavailable
 from headstream.protocol.retime import is_only_the_time, is_only_the_time_of
 from headstream.protocol.segment import Ref, Segment, decode_page, decode_segment
 from headstream.protocol.snapshot import Snapshot
@@ -388,7 +388,7 @@ def get_many(names: tuple[str, ...]) -> Gen[tuple[GetAnswer, ...]]:
     try:
         return (yield from GetMany(tuple(map(Get, names))))
     except FAULTS as error:
-        raise Unavailable(AGAIN, key=names[0]) from error
+        raise unavailable(AGAIN, error, key=names[0]) from error
 
 
 def body_of(answer: GetAnswer, key: str) -> bytes:

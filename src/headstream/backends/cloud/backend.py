@@ -11,7 +11,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from headstream import limits
 from headstream.backends.cloud.dialect import Batch, Dialect
 from headstream.backends.cloud.faults import ERRORS, FAILURES, Failure
-from headstream.backends.cloud.service import Address, open_clients
+from headstream.backends.cloud.service import Address, Provider, open_clients
 from headstream.backends.workers import Workers
 from headstream.protocol.ops import REFUSED, Get, GetAnswer, Missing, Page, Put, Refused, Stored
 
@@ -37,12 +37,13 @@ class _Cloud:
         *,
         client_options: Mapping[str, Any] | None = None,
         retry_config: Mapping[str, Any] | None = None,
+        timeout: float = limits.CLOUD_TIMEOUT,
         **options: Any,
     ) -> None:
         address = Address.parse(url)
         self._url = str(address)
-        self._dialect = Dialect(address)
-        self._reads, self._writes = open_clients(address, client_options, retry_config, options)
+        self._dialect = Dialect(address, Provider.put_into(options))
+        self._reads, self._writes = open_clients(address, client_options, retry_config, options, timeout)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._url!r})"
@@ -55,6 +56,8 @@ class CloudBackend(_Cloud):
     credentials and endpoints, and win over the environment. ``client_options`` (time-outs, proxies, certificates) and
     ``retry_config`` are obstore's too; the latter holds for gets, lists and deletes only, since a write is never repeated.
 
+    ``timeout`` is the bound of one call of a store, in seconds: a request may take a quarter of it, unless ``client_options`` say otherwise.
+
     Makes no request until it is used. Raises :class:`~headstream.errors.InvalidInput` for a URL or options that cannot be.
     """
 
@@ -64,9 +67,10 @@ class CloudBackend(_Cloud):
         *,
         client_options: Mapping[str, Any] | None = None,
         retry_config: Mapping[str, Any] | None = None,
+        timeout: float = limits.CLOUD_TIMEOUT,
         **options: Any,
     ) -> None:
-        super().__init__(url, client_options=client_options, retry_config=retry_config, **options)
+        super().__init__(url, client_options=client_options, retry_config=retry_config, timeout=timeout, **options)
         self._main = Workers(self, "headstream-cloud-main")
         self._workers = Workers(self, "headstream-cloud", IN_FLIGHT)
 

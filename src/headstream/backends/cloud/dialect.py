@@ -1,6 +1,6 @@
 """How an operation becomes a request, and a reply an answer: everything that the two shells have in common.
 
-Nothing here does I/O. A failure is returned, and raised outside of any ``except``: so no traceback carries the client
+Nothing here does I/O. What prepares a request tells :mod:`.runtime` of it. A failure is returned, and raised outside of any ``except``: so no traceback carries the client
 library's exception, whose text may hold a signed URL.
 
 Etags. Azure and S3 swap by the etag. GCS swaps by the object's generation, a number that each write changes, and answers
@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from obstore.exceptions import NotModifiedError
 
 from headstream.backends.base import metadata_of
-from headstream.backends.cloud.faults import FAILURES, Clues, Failure, failure_of, no_container, put_failure
+from headstream.backends.cloud.answers import Operation
+from headstream.backends.cloud.faults import FAILURES, Failure, outcome_of
+from headstream.backends.cloud.runtime import begin_request
 from headstream.backends.cloud.scan import Scan
-from headstream.backends.cloud.service import Address
+from headstream.backends.cloud.service import Address, Provider
 from headstream.errors import HeadstreamError, UnsuitableBackend
 from headstream.protocol.ops import (
-    MISSING,
     NOT_MODIFIED,
     Absent,
+    Always,
+    Fault,
     Found,
     Get,
     GetAnswer,
@@ -46,18 +49,26 @@ HTTP_ATTRIBUTES: Final = frozenset(
 )
 """Attributes of an object that are no metadata of ours."""
 
+_OPERATIONS: Final[Mapping[type, Operation]] = {
+    Absent: Operation.CREATE,
+    Matches: Operation.SWAP,
+    Always: Operation.OVERWRITE,
+}
+
 
 class Dialect:
     """The requests and replies of one store's service."""
 
-    def __init__(self, address: Address) -> None:
-        self._address = str(address)
+    def __init__(self, address: Address, provider: Provider | None = None) -> None:
+        self._address = address
         self._service = address.service
+        self._provider = provider
 
     # --- get -------------------------------------------------------------------------------------------------
 
     def get_options(self, get: Get) -> GetOptions | None:
         """The conditions of a get, for obstore."""
+        begin_request()
         etag = get.if_none_match
         if etag and self._service.generations:
             etag = etag.partition("/")[2]
@@ -75,9 +86,9 @@ class Dialect:
         """The answer that a failed get is, or its failure."""
         if isinstance(error, NotModifiedError):
             return NOT_MODIFIED
-        if isinstance(error, FileNotFoundError):
-            return no_container(self._address) if Clues.of(error).no_container else MISSING
-        return failure_of(error, self._address, get.key)
+        answer = self._outcome(error, Operation.GET, get.key)
+        assert not isinstance(answer, Refused)
+        return answer
 
     @staticmethod
     def answers(outcomes: Iterable[GetAnswer | Failure]) -> tuple[GetAnswer, ...]:
@@ -93,6 +104,7 @@ class Dialect:
 
     def put_arguments(self, put: Put) -> Arguments | None:
         """What obstore's put needs besides key and body; ``None`` when the condition cannot hold."""
+        begin_request()
         mode: str | Arguments = "create" if isinstance(put.when, Absent) else "overwrite"
         if isinstance(put.when, Matches):
             generation = put.when.etag.partition("/")[0]
@@ -108,7 +120,9 @@ class Dialect:
 
     def put_failure(self, put: Put, error: BaseException) -> Refused | Failure:
         """The answer that a failed put is, or its failure."""
-        return put_failure(error, put, self._address)
+        answer = self._outcome(error, _OPERATIONS[type(put.when)], put.key)
+        assert not isinstance(answer, Missing)
+        return answer
 
     @staticmethod
     def check_prelude(outcomes: Iterable[Stored | Refused | Failure]) -> None:
@@ -120,29 +134,35 @@ class Dialect:
         for failure in failures:
             if isinstance(failure, HeadstreamError):
                 raise failure
-        if failures:
-            raise NotApplied(f"{len(failures)} objects of the prelude may not be stored; the first: {failures[0]}")
+        for first in failures:
+            if isinstance(first, Fault):
+                raise NotApplied(first.reason, code=first.code) from first.__cause__
+            raise NotApplied("an object of the prelude is there already")
 
     # --- list and delete -------------------------------------------------------------------------------------
 
     def scan(self, prefix: str, after: str, limit: int) -> Scan:
         """A page to be filled from a list."""
+        begin_request()
         return Scan(prefix, after, limit, self._service)
 
     def list_failure(self, prefix: str, error: BaseException) -> Failure:
         """The failure of a list."""
-        return failure_of(error, self._address, prefix)
+        failure = self._outcome(error, Operation.LIST, prefix)
+        assert isinstance(failure, FAILURES)
+        return failure
 
     def batches(self, keys: Sequence[str]) -> list[Batch]:
         """The keys, once each, in groups that one request deletes."""
+        begin_request()
         unique, size = list(dict.fromkeys(keys)), self._service.delete_batch
         return [unique[start : start + size] for start in range(0, len(unique), size)]
 
     def delete_failure(self, batch: Batch, error: BaseException) -> Missing | Failure:
         """What a failed delete means: ``MISSING`` when one key at least is not there, which hides what became of the others."""
-        if isinstance(error, FileNotFoundError) and not Clues.of(error).no_container:
-            return MISSING
-        return failure_of(error, self._address, batch[0])
+        answer = self._outcome(error, Operation.DELETE, batch[0])
+        assert not isinstance(answer, Refused)
+        return answer
 
     @staticmethod
     def undecided(batches: Sequence[Batch], outcomes: Iterable[Missing | Failure | None]) -> list[Batch]:
@@ -157,6 +177,9 @@ class Dialect:
 
     # --- details ---------------------------------------------------------------------------------------------
 
+    def _outcome(self, error: BaseException, operation: Operation, key: str) -> Failure | Refused | Missing:
+        return outcome_of(error, self._address, operation, key, self._provider.failure if self._provider else None)
+
     def _etag(self, source: Mapping[str, Any]) -> str | None:
         etag, generation = source.get("e_tag"), source.get("version")
         if not etag or (self._service.generations and not generation):
@@ -164,7 +187,9 @@ class Dialect:
         return f"{generation}/{etag}" if self._service.generations else str(etag)
 
     def _no_etag(self, key: str) -> Failure:
-        return UnsuitableBackend("the storage gives no etag, so nothing can be swapped", store=self._address, key=key)
+        return UnsuitableBackend(
+            "the storage gives no etag, so nothing can be swapped", store=str(self._address), key=key
+        )
 
     @staticmethod
     def _attributes(put: Put) -> dict[str, str]:

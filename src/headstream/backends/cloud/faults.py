@@ -1,38 +1,37 @@
 """What each failure of the client library means for the core.
 
-=========================================  ======================  ===================  ===================
-obstore says                               head of a commit        prelude of a commit  get, list, delete
-=========================================  ======================  ===================  ===================
-AlreadyExistsError, PreconditionError      ``Refused``             ``NotApplied``       ``Unknown``
-(the service answered 409 or 412)
-FileNotFoundError (404)                    ``Refused`` of a swap;  ``StoreNotFound``    missing: answered
-                                           else ``StoreNotFound``
-any of these, when the answer speaks of a  ``StoreNotFound``       ``StoreNotFound``    ``StoreNotFound``
-missing container (CONTAINER_CODES)
-PermissionDeniedError,                     ``AccessDenied``        ``AccessDenied``     ``AccessDenied``
-UnauthenticatedError (401, 403)
-another 4xx, or a redirect                 ``HeadstreamError``     ``HeadstreamError``  ``HeadstreamError``
-no connection (refused, DNS, TLS, its      ``NotApplied``          ``NotApplied``       ``NotApplied``
-time-out): nothing was sent
-408, 425, 429, 5xx, a time-out, a dropped  ``Unknown``             ``NotApplied``       ``Unknown``
-connection, whatever is not known here
-=========================================  ======================  ===================  ===================
+* An answer of the service that is not a success: the table in ``answers``, by service, operation, status and code.
+* No answer: ``transport``. Nothing was sent while the connection was being made, so it is ``NotApplied``; else it is ``Unknown``.
+* What the client library finds by itself, before it sends anything: the table of this module.
+
+A meaning becomes what the core is told:
+
+===============  ======================  ===================  ===================
+meaning          head of a commit        prelude of a commit  get, list, delete
+===============  ======================  ===================  ===================
+``REFUSED``      ``Refused``             –                    –
+``MISSING``      –                       –                    missing: answered
+``NO_CONTAINER`` ``StoreNotFound``       ``StoreNotFound``    ``StoreNotFound``
+``DENIED``       ``AccessDenied``        ``AccessDenied``     ``AccessDenied``
+``REJECTED``     ``RequestRejected``     ``RequestRejected``  ``RequestRejected``
+``UNSUITABLE``   ``UnsuitableBackend``   –                    –
+``NOT_APPLIED``  ``NotApplied``          ``NotApplied``       ``NotApplied``
+``UNKNOWN``      ``Unknown``             ``NotApplied``       ``Unknown``
+===============  ======================  ===================  ===================
 
 The writes of a commit run without retries, so 409 and 412 speak of the only request that was sent: with the library's
 retries on they may be the echo of its own success. 429 and 503 can come from a proxy after the service has acted, so
 they say nothing. A prelude has fresh keys that nothing refers to until the head is written: whatever became of it, the
-commit is not applied. S3 answers 409 to some racing writes that it might accept a moment later; nothing was written, so
-``Refused`` is true, and the core looks again.
+commit is not applied.
 
-The library has one exception type for most failures, so status, error code and phase are read from its text. They only
-make an answer more certain: without them it is ``Unknown``. The text itself goes nowhere, neither in a message nor as a
-cause or context: it holds URLs, and those may hold signatures.
+The library has one exception type for most failures, so status and code are read from its text. The text itself goes nowhere, neither in a message
+nor as a cause or context: it holds URLs, and those may hold signatures. The exception of a credential provider is the application's own, and becomes
+the cause: of ``NotApplied``, since it may succeed a moment later, or of ``AccessDenied``, if it is that or a ``PermissionError``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from obstore.exceptions import (
@@ -46,36 +45,43 @@ from obstore.exceptions import (
     UnknownConfigurationKeyError,
 )
 
-from headstream.errors import AccessDenied, HeadstreamError, InvalidInput, StoreNotFound
-from headstream.protocol.ops import REFUSED, Always, Matches, NotApplied, Put, Refused, Unknown
+from headstream.backends.cloud.answers import Meaning, Operation, meaning_of
+from headstream.backends.cloud.service import Address
+from headstream.backends.cloud.transport import breakdown
+from headstream.errors import (
+    AccessDenied,
+    HeadstreamError,
+    InvalidInput,
+    RequestRejected,
+    StoreNotFound,
+    UnsuitableBackend,
+)
+from headstream.protocol.ops import MISSING, REFUSED, Missing, NotApplied, Refused, Unknown
 
 ERRORS: Final = (BaseError, OSError)
 """What obstore raises: its own exceptions, and for a missing object ``FileNotFoundError``."""
 
-CONFLICTS: Final = (AlreadyExistsError, PreconditionError)
-DENIALS: Final = (PermissionDeniedError, UnauthenticatedError)
 MISUSES: Final = (InvalidPathError, NotSupportedError, UnknownConfigurationKeyError)
-
-CONTAINER_CODES: Final = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled", "NoSuchBucket"})
-DENIAL_CODES: Final = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"})
-"""Credentials that S3 refuses with 400."""
-LATE_CODES: Final = frozenset({"RequestTimeout"})
-"""S3's 400, and others' 408, for a request that took too long."""
-UNDECIDED: Final = frozenset({404, 408, 409, 412, 425, 429})
-"""4xx that do not say whether the request was carried out: those that a proxy or a busy service gives, and those that
-answer the question of a condition where none was asked."""
 
 Failure: TypeAlias = NotApplied | Unknown | HeadstreamError
 FAILURES: Final = (NotApplied, Unknown, HeadstreamError)
 
-_STATUS = re.compile(r"non-2xx status code: (\d{3})")
-_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
-_NO_CONTAINER = re.compile(r"The specified container does not exist|The specified bucket does not exist")
-# The client's own words for "while connecting": its kind of error, or the phase inside of a time-out. A key has no
-# blank and no comma, so neither can be part of a URL.
-_UNCONNECTED = re.compile(r"kind: Connect,|legacy::Error\(\s*Connect,")
-_REDIRECTED = re.compile(r"Received redirect without LOCATION")
-_PLAIN_HTTP = re.compile(r"HTTP error: builder error")
+_STATUS: Final = re.compile(r"non-2xx status code: (\d{3})")
+_BATCH_STATUS: Final = re.compile(r"\(code: (\d{3})\)")
+_CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_OTHER_CODE: Final = re.compile(r'"reason":\s*"([A-Za-z0-9.]{1,64})"|\(code: ([A-Za-z.]{1,64})\)')
+"""Google's JSON, and one key of a bulk delete of S3."""
+_BY_TYPE: Final = {
+    AlreadyExistsError: 409,
+    PreconditionError: 412,
+    FileNotFoundError: 404,
+    UnauthenticatedError: 401,
+    PermissionDeniedError: 403,
+}
+"""The status that an exception of the library stands for, where its text has none."""
+_REDIRECTED: Final = re.compile(r"Received redirect without LOCATION")
+_PLAIN_HTTP: Final = re.compile(r"HTTP error: builder error")
+_PROVIDER: Final = re.compile(r"External \w+ credential provider")
 
 
 class Clues(NamedTuple):
@@ -83,70 +89,88 @@ class Clues(NamedTuple):
 
     status: int | None
     code: str | None
-    no_container: bool
-    unconnected: bool
-    redirected: bool
     plain_http: bool
+    provider: bool
 
     @classmethod
     def of(cls, error: BaseException) -> Clues:
         """The clues in the text of an exception of obstore."""
         text = str(error)
-        status, code = _STATUS.search(text), _CODE.search(text)
-        answered = status is not None
+        status = _STATUS.search(text) or _BATCH_STATUS.search(text)
+        code, other = _CODE.search(text), _OTHER_CODE.search(text)
+        unanswered = _STATUS.search(text) is None
+        redirected = unanswered and bool(_REDIRECTED.search(text))
+        provider = unanswered and bool(_PROVIDER.search(text))
+        by_type = (
+            None if provider else next((number for kind, number in _BY_TYPE.items() if isinstance(error, kind)), None)
+        )
         return cls(
-            status=int(status[1]) if status else None,
-            code=code[1] if code else None,
-            no_container=bool(code and code[1] in CONTAINER_CODES) or bool(_NO_CONTAINER.search(text)),
-            unconnected=not answered and bool(_UNCONNECTED.search(text)),
-            redirected=not answered and bool(_REDIRECTED.search(text)),
-            plain_http=not answered and bool(_PLAIN_HTTP.search(text)),
+            status=int(status[1]) if status else 301 if redirected else by_type,
+            code=code[1] if code else other and (other[1] or other[2]),
+            plain_http=unanswered and bool(_PLAIN_HTTP.search(text)),
+            provider=provider,
         )
 
 
-def failure_of(error: BaseException, address: str, key: str) -> Failure:
-    """What to raise for a failure that is no answer: the last rows of the table.
+def outcome_of(
+    error: BaseException, address: Address, operation: Operation, key: str, cause: BaseException | None = None
+) -> Failure | Refused | Missing:
+    """The answer that a failed request is, or what to raise for it.
 
-    ``address`` (the store's URL without its credentials) and ``key`` are the only names in the message.
+    The store's URL, which has no credentials in it, and ``key`` are the only names in the message. ``cause`` is what the credential provider raised
+    last, if anything.
     """
     clues = Clues.of(error)
-    details = {"store": address, "key": key, "status": clues.status, "code": clues.code}
-    details = {name: value for name, value in details.items() if value is not None}
-    if clues.no_container:
-        return no_container(address)
-    if isinstance(error, DENIALS) or clues.status in (401, 403) or clues.code in DENIAL_CODES:
-        return AccessDenied("the storage refused the credentials, or they do not permit this: check them", **details)
+    found = {"store": str(address), "key": key, "status": clues.status, "code": clues.code}
+    details: dict[str, object] = {name: value for name, value in found.items() if value is not None}
+    if clues.provider:
+        return _provider_failed(cause, details)
     if isinstance(error, MISUSES):
         return InvalidInput("the storage client cannot carry out this request", kind=type(error).__name__, **details)
     if clues.plain_http:
-        return HeadstreamError(
+        return RequestRejected(
             "the endpoint cannot be used: for one that starts with http://, pass client_options={'allow_http': True}",
             **details,
         )
-    if clues.redirected or (clues.status is not None and 300 <= clues.status < 400):
-        return HeadstreamError("the storage is elsewhere: set the region or the endpoint of the bucket", **details)
-    if clues.unconnected:
-        return NotApplied(_line("no connection to the storage", details))
-    undecided = clues.status in UNDECIDED or clues.code in LATE_CODES
-    if clues.status is not None and 400 <= clues.status < 500 and not undecided:
-        return HeadstreamError("the storage rejected the request", **details)
-    return Unknown(_line("no usable answer of the storage", details | {"kind": type(error).__name__}))
+    if clues.status is None and clues.code is None:
+        broken = breakdown(str(error))
+        return (Unknown if broken.sent else NotApplied)(broken.reason, code=broken.code)
+    meaning, advice = meaning_of(address.scheme, operation, clues.status, clues.code, str(error))
+    return _told(meaning, advice, address, details)
 
 
-def put_failure(error: BaseException, put: Put, address: str) -> Refused | Failure:
-    """What a failed write of an object means: the first rows of the table, for a head."""
-    if not Clues.of(error).no_container:
-        if isinstance(error, CONFLICTS):
-            return NotApplied(f"the storage would not overwrite {put.key}") if put.when == Always() else REFUSED
-        if isinstance(error, FileNotFoundError):
-            return REFUSED if isinstance(put.when, Matches) else no_container(address)
-    return failure_of(error, address, put.key)
+def _told(meaning: Meaning, advice: str, address: Address, details: dict[str, object]) -> Failure | Refused | Missing:
+    if meaning is Meaning.REFUSED:
+        return REFUSED
+    if meaning is Meaning.MISSING:
+        return MISSING
+    if meaning is Meaning.NO_CONTAINER:
+        return no_container(address)
+    if meaning in _LASTING:
+        return _LASTING[meaning](advice, **details)
+    fault = Unknown if meaning is Meaning.UNKNOWN else NotApplied
+    status, code = details.get("status"), details.get("code")
+    return fault(f"the storage answered {status or code}", code=str(code) if code and status else None)
 
 
-def no_container(address: str) -> StoreNotFound:
+_LASTING: Final = {
+    Meaning.DENIED: AccessDenied,
+    Meaning.REJECTED: RequestRejected,
+    Meaning.UNSUITABLE: UnsuitableBackend,
+}
+
+
+def no_container(address: Address) -> StoreNotFound:
     """The container or bucket of ``address`` is missing."""
-    return StoreNotFound(f"the container or bucket does not exist: run `headstream init {address}`", store=address)
+    return StoreNotFound(f"the container or bucket does not exist: run `headstream init {address}`", store=str(address))
 
 
-def _line(message: str, details: Mapping[str, object]) -> str:
-    return f"{message} ({', '.join(f'{name}={value!r}' for name, value in details.items())})"
+def _provider_failed(cause: BaseException | None, details: dict[str, object]) -> Failure:
+    kind = "an exception" if cause is None else type(cause).__name__
+    failure: Failure
+    if isinstance(cause, AccessDenied | PermissionError):
+        failure = AccessDenied(f"the credential provider has no credentials ({kind}): see its error", **details)
+    else:
+        failure = NotApplied(f"the credential provider failed with {kind}", code=kind if cause is not None else None)
+    failure.__cause__ = cause
+    return failure

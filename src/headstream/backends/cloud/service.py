@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from inspect import isawaitable
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from headstream import limits
+from headstream.backends.cloud.runtime import check_fork
 from headstream.errors import InvalidInput
 
 Store: TypeAlias = AzureStore | S3Store | GCSStore
 
-CONNECT_TIMEOUT: Final = timedelta(seconds=5)
-REQUEST_TIMEOUT: Final = timedelta(seconds=30)
-"""Of one request with its body, up to :data:`headstream.limits.MAX_OBJECT` bytes of it."""
-RETRY_TIMEOUT: Final = timedelta(seconds=30)
-"""After this long a get, list or delete is not tried again."""
+
+CONNECT_SECONDS: Final = 5.0
+"""For a connection, at most; and no more than a request may take."""
 
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,221}")
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9!.=_~-]+")
@@ -92,6 +92,46 @@ class Address(NamedTuple):
         return cls(parts.scheme, parts.netloc, prefix)
 
 
+class Provider:
+    """A ``credential_provider`` of the application, with the exception that it raised last: obstore passes only its text on.
+
+    What it returns, and everything else that obstore asks it for, is its own.
+    """
+
+    @classmethod
+    def put_into(cls, options: dict[str, Any]) -> Self | None:
+        """Have a provider among ``options`` watched; it, if there is one."""
+        given = options.get("credential_provider")
+        if not callable(given):
+            return None
+        options["credential_provider"] = watched = cls(given)
+        return watched
+
+    def __init__(self, inner: Callable[[], Any]) -> None:
+        self._inner = inner
+        #: What it raised last.
+        self.failure: BaseException | None = None
+
+    def __call__(self) -> Any:
+        """Fresh credentials, or an awaitable of them."""
+        try:
+            made = self._inner()
+        except Exception as error:
+            self.failure = error
+            raise
+        return self._awaited(made) if isawaitable(made) else made
+
+    async def _awaited(self, made: Awaitable[Any]) -> Any:
+        try:
+            return await made
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
 class Clients(NamedTuple):
     """The two clients of a backend."""
 
@@ -106,22 +146,28 @@ def open_clients(
     client_options: Mapping[str, Any] | None,
     retry_config: Mapping[str, Any] | None,
     options: Mapping[str, Any],
+    seconds: float = limits.CLOUD_TIMEOUT,
 ) -> Clients:
-    """Both clients. No request is made.
+    """Both clients, for calls that may take so many seconds. No request is made.
 
-    Raises :class:`~headstream.errors.InvalidInput` when obstore does not take the options; it names them, without
+    Raises :class:`~headstream.errors.InvalidInput` in a forked child that cannot make any, and when obstore does not take the options; it names them, without
     their values.
     """
+    check_fork()
     http = {
-        "connect_timeout": CONNECT_TIMEOUT,
-        "timeout": REQUEST_TIMEOUT,
+        "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, limits.REQUEST_PART * seconds)),
+        "timeout": timedelta(seconds=limits.REQUEST_PART * seconds),
         "allow_http": os.environ.get(f"{address.service.environment}_ALLOW_HTTP", "").lower() in ("1", "true"),
         **(client_options or {}),
     }
     retries = {
         "max_retries": 8,
-        "retry_timeout": RETRY_TIMEOUT,
-        "backoff": {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(seconds=5), "base": 2},
+        "retry_timeout": timedelta(seconds=limits.RETRY_PART * seconds),
+        "backoff": {
+            "init_backoff": min(timedelta(milliseconds=50), timedelta(seconds=limits.BACKOFF_PART * seconds)),
+            "max_backoff": timedelta(seconds=limits.BACKOFF_PART * seconds),
+            "base": 2,
+        },
         **(retry_config or {}),
     }
     try:
