@@ -218,15 +218,22 @@ class Decider(Generic[S, E]):
 
     def encoded(self, events: Sequence[Any], metadata: Mapping[str, Any]) -> list[Event]:
         """What ``decide`` returned, to be appended. Raises :class:`~headstream.InvalidInput` for what is no event."""
-        for event in events:
-            if not self.is_event(event):
-                raise InvalidInput(f"decide returns events, not {self._no_event(event)}")
         if self.events is not None:
             prepare = self.events.prepare
-            return [prepare(event, metadata) for event in events]
+            try:
+                return [prepare(event, metadata) for event in events]
+            except InvalidInput:
+                self._check_events(events)
+                raise
+        self._check_events(events)
         if not metadata:
             return list(events)
         return [msgspec.structs.replace(event, metadata={**metadata, **event.metadata}) for event in events]
+
+    def _check_events(self, events: Sequence[Any]) -> None:
+        for event in events:
+            if not self.is_event(event):
+                raise InvalidInput(f"decide returns events, not {self._no_event(event)}")
 
     def reread(self, events: Sequence[Any], recorded: Sequence[RecordedEvent]) -> tuple[E, ...]:
         """Events that are to be appended, as a load will see them.

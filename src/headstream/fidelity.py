@@ -17,13 +17,13 @@ Rules:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -47,7 +47,7 @@ def difference(before: object, after: object) -> Difference | None:
         return None if _is_declared(before, after, kind) else [f"{kind.__name__}, not {type(before).__name__}"]
     if kind in _PLAIN:
         return None if before == after else _another(kind)
-    return _comparison(cast("Hashable", kind))(before, after)
+    return _comparison(kind)(before, after)  # type: ignore[arg-type]  # a class can be hashed
 
 
 def described(found: Difference) -> str:

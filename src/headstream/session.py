@@ -277,7 +277,7 @@ def check_prefix(prefix: object) -> None:
 def _batch(events: object) -> list[Event]:
     if isinstance(events, Event):
         return [events]
-    if not is_several(events):
+    if type(events) is not list and not is_several(events):
         raise InvalidInput(f"append takes an Event or several, not {no_event(events)}")
     batch = list(islice(cast("Iterable[Event]", events), limits.MAX_EVENTS + 1))
     for event in batch:
