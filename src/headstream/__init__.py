@@ -6,7 +6,7 @@ only by a conditional write. ``connect`` opens a store; see ``docs/`` for everyt
 
 import logging as _logging
 
-from headstream.aio import AsyncEventStore, AsyncFeedReading, AsyncReading
+from headstream.aio import AsyncEventStore
 from headstream.client import EventStore
 from headstream.connecting import connect, connect_async
 from headstream.decider import Decider
@@ -15,6 +15,7 @@ from headstream.errors import (
     AccessDenied,
     CheckpointLost,
     CorruptData,
+    FeedChanged,
     HeadstreamError,
     InvalidInput,
     NotPublished,
@@ -27,6 +28,7 @@ from headstream.errors import (
     WrongExpectedVersion,
 )
 from headstream.events import Registry
+from headstream.following import Exactly
 from headstream.model import (
     ANY,
     EXISTS,
@@ -40,7 +42,9 @@ from headstream.model import (
     Settings,
 )
 from headstream.protocol.checkpoint import Checkpoint
+from headstream.protocol.mark import Mark
 from headstream.readings import FeedReading, Reading
+from headstream.readings_aio import AsyncFeedReading, AsyncReading
 from headstream.states import Snapshots
 from headstream.stats import Stats
 from headstream.subscribing import Subscription
@@ -62,14 +66,17 @@ __all__ = [
     "Decision",
     "Event",
     "EventStore",
+    "Exactly",
     "Expectation",
     "Expected",
+    "FeedChanged",
     "FeedEvent",
     "FeedReading",
     "Head",
     "HeadstreamError",
     "InvalidInput",
     "Loaded",
+    "Mark",
     "NotPublished",
     "OutcomeUnknown",
     "ProjectionStopped",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Lock
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Final, Protocol, Self, TypeVar, overload
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -19,16 +20,16 @@ from headstream.bells import bell_of
 from headstream.decider import Decider
 from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
 from headstream.errors import HeadstreamError, NotPublished
-from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
-from headstream.model import ANY, Event, Expectation, FeedEvent, Head, RecordedEvent, Settings, check_stream
+from headstream.following import NOT_PUBLISHED, Follower, Streams, Wanted, check_after, check_checkpoint
+from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
 from headstream.protocol.feed import Progress
-from headstream.protocol.keys import FEED
 from headstream.protocol.layout import Layout, Reference
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Gen
-from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
+from headstream.readings_aio import AsyncFeedReading, AsyncReading
 from headstream.session import Request, Session, check_number, check_prefix
 from headstream.stats import Stats
 from headstream.subscribing_aio import AsyncSubscription
@@ -218,17 +219,17 @@ class AsyncEventStore:
     ) -> AsyncReading:
         """The events of a stream, for ``async for``: see :meth:`headstream.EventStore.read`."""
         reading = self._session.reading(stream, after=after, before=before, limit=limit, backwards=backwards)
-        return AsyncReading(self, reading)
+        return AsyncReading(self._recall, self._session, reading)
 
     # --- the feed --------------------------------------------------------------------------------------------------
 
     def feed(
         self,
         *,
-        after: int = 0,
+        after: int | Mark = 0,
         limit: int | None = None,
         backwards: bool = False,
-        streams: str | Iterable[str] | None = None,
+        streams: Streams | None = None,
         types: str | Iterable[str] | None = None,
         advance: bool = True,
     ) -> AsyncFeedReading:
@@ -237,8 +238,9 @@ class AsyncEventStore:
         wanted = Wanted(streams, types)
         if limit is not None:
             check_number("limit", limit, 0)
-        start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
-        return AsyncFeedReading(self, start, wanted, limit, advance=advance)
+        mark = check_after(after)
+        told = self.advance if advance else None
+        return AsyncFeedReading(self._recall, self._session, mark, wanted, limit, backwards=backwards, advance=told)
 
     async def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what is not there yet: see :meth:`headstream.EventStore.advance`."""
@@ -253,9 +255,10 @@ class AsyncEventStore:
     def subscribe(
         self,
         *,
-        after: int = 0,
+        after: int | Mark = 0,
         checkpoint: str | None = None,
-        streams: str | Iterable[str] | None = None,
+        standby: bool | float | timedelta = False,
+        streams: Streams | None = None,
         types: str | Iterable[str] | None = None,
         follow: bool = True,
         advance: bool = True,
@@ -274,6 +277,7 @@ class AsyncEventStore:
             poll=poll if poll is not None else self._runner.default_poll,
             advance=advance,
             follow=follow,
+            standby=standby,
         )
         return AsyncSubscription(follower, self._recall, self._bell)
 
@@ -342,78 +346,3 @@ class AsyncEventStore:
 
     def __repr__(self) -> str:
         return f"AsyncEventStore({self.url!r})"
-
-
-class _AsyncPages(AsyncIterator[E], Generic[E]):
-    def __init__(self, store: AsyncEventStore, start: Callable[[], Gen[Cursor]]) -> None:
-        self._store = store
-        self._start = start
-        self._begun: Cursor | None = None
-        self._rest: Cursor | None = None
-        self._events: Iterator[E] = iter(())
-
-    async def __anext__(self) -> E:
-        while True:
-            for event in self._events:
-                return event
-            rest = self._rest or await self._begin()
-            if rest.exhausted:
-                raise StopAsyncIteration
-            events, self._rest = await self._store._recall(self._store._session.step(rest))  # noqa: SLF001 - one class in two parts
-            self._events = iter(self._taken(events))
-
-    async def _begin(self) -> Cursor:
-        if self._begun is None:
-            self._begun = self._rest = await self._store._recall(self._start())  # noqa: SLF001 - one class in two parts
-        return self._begun
-
-    def _taken(self, events: list[RecordedEvent]) -> list[E]:
-        """Those of a page that are returned."""
-        return cast("list[E]", events)
-
-
-class AsyncReading(_AsyncPages[RecordedEvent]):
-    """The events of a read, one after the other; see :meth:`AsyncEventStore.read`.
-
-    After an error it may be asked again: it goes on where it was, and never skips an event.
-    """
-
-    async def head(self) -> Head:
-        """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
-        return self._store._session.head_of((await self._begin()).known)  # noqa: SLF001 - one class in two parts
-
-
-class AsyncFeedReading(_AsyncPages[FeedEvent]):
-    """The events of the feed, one after the other; see :meth:`AsyncEventStore.feed`.
-
-    After an error it may be asked again: it goes on where it was, and never skips an event.
-    """
-
-    def __init__(
-        self,
-        store: AsyncEventStore,
-        start: Callable[[], Gen[Cursor]],
-        wanted: Wanted,
-        limit: int | None,
-        *,
-        advance: bool,
-    ) -> None:
-        super().__init__(store, start)
-        self._wanted = wanted
-        self._limit = limit
-        self._advance = advance
-
-    async def position(self) -> int:
-        """How many events the feed had when the read began."""
-        return (await self._begin()).known.state.version
-
-    async def _begin(self) -> Cursor:
-        if self._begun is None and self._advance:
-            await self._store.advance()
-        return await super()._begin()
-
-    def _taken(self, events: list[RecordedEvent]) -> list[FeedEvent]:
-        taken, self._limit = self._wanted.page(events, self._limit)
-        if self._limit == 0:
-            self._rest = FINISHED
-        return taken

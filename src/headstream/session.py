@@ -28,11 +28,13 @@ from headstream.model import (
     check_text,
     check_writable,
 )
-from headstream.protocol import append, encoding, feed, follow, keys, read
+from headstream.protocol import append, encoding, feed, follow, keys, mark, read
 from headstream.protocol.append import Proposal
+from headstream.protocol.codec import Chain
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known, nothing
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
 from headstream.stats import Stats
@@ -181,9 +183,25 @@ class Session:
         self._remember(cursor.known)
         return cursor
 
+    def reading_feed(self, after: Mark, *, backwards: bool) -> Callable[[], Gen[Cursor]]:
+        """How a read of the feed after a mark begins. What comes first is to be compared with the mark, unless it reads backwards."""
+        return partial(self._start_feed, after, backwards=backwards)
+
+    def _start_feed(self, after: Mark, *, backwards: bool) -> Gen[Cursor]:
+        cursor = yield from self._start(keys.FEED, after=after.position, before=None, limit=None, backwards=backwards)
+        mark.check_end(after, cursor.known)
+        if backwards and after.changeset is not None and after.position < cursor.known.state.version:
+            frame = yield from read.changeset_after(cursor.known, after.position)
+            mark.check_next(after, [frame], cursor.known)
+        return cursor
+
     def step(self, cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
         """The next events of a read."""
         return read.step(cursor)
+
+    def page(self, cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor, Chain]]:
+        """The next events of a read of the feed, and the changesets that they lie in."""
+        return read.page(cursor)
 
     def head(self, stream: str) -> Gen[Head | None]:
         """The head of a stream, if it exists; the name is checked at once."""

@@ -82,6 +82,12 @@ def start(
 
 def step(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
     """The next events of a read that is not exhausted, in its direction, and the cursor after them."""
+    events, rest, _ = yield from page(cursor)
+    return events, rest
+
+
+def page(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor, Chain]]:
+    """The same, and the changesets that the events lie in, oldest first; some that lie before or after them may be among these."""
     state = cursor.known.state
     tail_first = state.fields.sealed.version + 1
     at = cursor.last if cursor.backwards else cursor.first
@@ -97,8 +103,8 @@ def step(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
     events = codec.recorded(state.stream, chain, first, last)
     if cursor.backwards:
         events.reverse()
-        return events, Cursor(cursor.known, cursor.first, first - 1, backwards=True, siblings=siblings)
-    return events, Cursor(cursor.known, last + 1, cursor.last, siblings=siblings)
+        return events, Cursor(cursor.known, cursor.first, first - 1, backwards=True, siblings=siblings), chain
+    return events, Cursor(cursor.known, last + 1, cursor.last, siblings=siblings), chain
 
 
 def tail_chain(known: Known, after: int = 0) -> Chain:
