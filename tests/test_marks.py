@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -129,10 +130,10 @@ def test_a_projection_of_another_feed(store, place, more):
     """Each way of running it; a rebuild makes it right."""
     with closing(sqlite3.connect(":memory:")) as database:
 
-        def create(db: sqlite3.Connection, tables: object) -> None:
+        def create(db: sqlite3.Connection, tables: Any) -> None:
             db.execute(f"CREATE TABLE {tables.seen} (number INTEGER)")
 
-        def handle(db: sqlite3.Connection, tables: object, event: object) -> None:
+        def handle(db: sqlite3.Connection, tables: Any, event: Any) -> None:
             db.execute(f"INSERT INTO {tables.seen} VALUES (?)", (event.data,))
 
         projection = Projection("p", handle, database, tables=["seen"], create=create)
@@ -212,7 +213,7 @@ def test_it_costs_no_request(store, place):
         for event in subscription:
             if event.data == 2:
                 break
-    known = list(store.checkpoints())[0]
+    known = next(iter(store.checkpoints()))
 
     def requests(mark: int | Mark) -> list[list[str]]:
         with connect(place) as fresh:

@@ -74,7 +74,7 @@ def store(place: Watched, clock: Clock) -> Iterator[EventStore]:
         yield store
 
 
-def follow(store: EventStore, **options: object) -> Subscription:
+def follow(store: EventStore, **options: Any) -> Subscription:
     """A worker with a standby, which looks every five seconds."""
     return store.subscribe(checkpoint="w", standby=PATIENCE, poll=(5, 5), **options)
 

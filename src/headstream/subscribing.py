@@ -110,7 +110,7 @@ class Subscription(Iterator[FeedEvent]):
             with suppress(*(() if error is None else (HeadstreamError,))):  # which must not hide the error
                 self._save(release=True)
 
-    def beat_every(self, seconds: float, beat: Callable[[], object]) -> None:
+    def _beat_every(self, seconds: float, beat: Callable[[], object]) -> None:
         """Have ``beat`` called so often while events are waited for."""
         self._beat, self._beats_every = beat, seconds
         self._next_beat = time.monotonic() + seconds

@@ -112,7 +112,7 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
             with suppress(*(() if error is None else (HeadstreamError,))):  # which must not hide the error
                 await self._save(release=True)
 
-    def beat_every(self, seconds: float, beat: Callable[[], Awaitable[object]]) -> None:
+    def _beat_every(self, seconds: float, beat: Callable[[], Awaitable[object]]) -> None:
         """Have ``beat`` called so often while events are waited for."""
         self._beat, self._beats_every = beat, seconds
         self._next_beat = time.monotonic() + seconds

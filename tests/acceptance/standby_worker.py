@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from pathlib import Path
 
 from headstream import CheckpointLost, Subscription, connect
 
@@ -12,21 +14,20 @@ from headstream import CheckpointLost, Subscription, connect
 def main(url: str, log: str, seconds: float) -> None:
     """Work until SIGTERM; begin again after the checkpoint was lost."""
     running: list[Subscription] = []
-    ended = False
+    ended = threading.Event()
 
     def end(*_: object) -> None:
-        nonlocal ended
-        ended = True
+        ended.set()
         for subscription in running:
             subscription.close()
 
     signal.signal(signal.SIGTERM, end)
-    with connect(url) as store, open(log, "a", buffering=1) as out:
-        while not ended:
+    with connect(url) as store, Path(log).open("a", buffering=1) as out:
+        while not ended.is_set():
             try:
                 with store.subscribe(checkpoint="w", standby=seconds, advance=True) as subscription:
                     running[:] = [subscription]
-                    if ended:
+                    if ended.is_set():
                         return
                     for event in subscription:
                         out.write(f"{os.getpid()} {event.position}\n")

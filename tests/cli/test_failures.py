@@ -16,6 +16,7 @@ from headstream.errors import (
     AccessDenied,
     CheckpointLost,
     CorruptData,
+    FeedChanged,
     HeadstreamError,
     InvalidInput,
     NotPublished,
@@ -42,6 +43,7 @@ ERRORS = [
     (CheckpointLost("m"), 10),
     (NotPublished("m"), 11),
     (ProjectionStopped("m"), 12),
+    (FeedChanged("m"), 13),
 ]
 
 

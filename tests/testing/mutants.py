@@ -325,7 +325,7 @@ MUTANTS = (
     Mutant(
         "begin a subscription one event late",
         "headstream.protocol.follow",
-        "Cursor(known, place.position + 1, known.state.version)",
-        "Cursor(known, min(place.position + 2, known.state.version), known.state.version)",
+        "Cursor(known, here.position + 1, known.state.version)",
+        "Cursor(known, min(here.position + 2, known.state.version), known.state.version)",
     ),
 )

@@ -55,7 +55,7 @@ class ExitCode(enum.IntEnum):
     CHECKPOINT = 10, "another worker has the checkpoint: leave the work to it"
     UNPUBLISHED = 11, "the append is done, and not seen in the feed yet: do not repeat it"
     PROJECTION = 12, "a projection could not handle an event: mend it, and run it again"
-    FEED_CHANGED = 13, "the feed is not the one that was read: the store was restored or repaired"
+    FEED_CHANGED = 13, "the feed is not the one that was read: the store was restored"
     INTERRUPTED = 130, "Ctrl-C"
     CLOSED_PIPE = 141, "whoever read the output closed it"
     TERMINATED = 143, "SIGTERM, before the work was done"

@@ -120,7 +120,7 @@ def feed(
     subscribed = follow or checkpoint is not None
     if backwards and subscribed:
         raise click.UsageError(f"--backwards cannot go with {'--follow' if follow else '--checkpoint'}")
-    chosen = (*streams, *map(Exactly, exactly))
+    chosen: tuple[str | Exactly, ...] = (*streams, *[Exactly(name) for name in exactly])
     wanted = Wanted(after, limit, chosen or None, types or None, advance)
     write = _write_lines if as_json else FeedRows(Terminal()).write
     with open_store(url, options) as store:

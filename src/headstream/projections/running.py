@@ -118,7 +118,7 @@ class Projection(Definition):
             after=work.mark, streams=self.streams, types=self.types, advance=advance, poll=poll
         )
         if beat_every is not None:
-            subscription.beat_every(beat_every, work.beat)
+            subscription._beat_every(beat_every, work.beat)  # noqa: SLF001 - its own subscription
         with subscription, self.closing(subscription):
             for batch in subscription.batches(self.batch):
                 self._apply(store, work, batch, subscription.mark_of)
@@ -230,7 +230,7 @@ class AsyncProjection(Definition):
             after=work.mark, streams=self.streams, types=self.types, advance=advance, poll=poll
         )
         if beat_every is not None:
-            subscription.beat_every(beat_every, partial(thread.run, work.beat))
+            subscription._beat_every(beat_every, partial(thread.run, work.beat))  # noqa: SLF001 - its own subscription
         async with subscription:
             with self.closing(subscription):
                 async for batch in subscription.batches(self.batch):
