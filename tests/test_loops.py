@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from itertools import islice
 
 import pytest
 
-from headstream import AsyncEventStore, Event, EventStore, connect
+from headstream import AsyncEventStore, Event, EventStore, FeedEvent, connect
 from headstream.backends.memory import MemoryBackend
 from headstream.drivers import sync
 from headstream.drivers.aio import Threaded
@@ -39,6 +39,20 @@ async def async_store() -> AsyncIterator[AsyncEventStore]:
         yield store
 
 
+def fail_at(number: int, loop: Iterable[FeedEvent | list[FeedEvent]]) -> None:
+    """A loop whose handler fails at an event, or at the list that begins with it."""
+    for given in loop:
+        if (given[0] if isinstance(given, list) else given).data == number:
+            raise BrokenHandler(number)
+
+
+async def async_fail_at(number: int, loop: AsyncIterable[FeedEvent | list[FeedEvent]]) -> None:
+    """The same for asyncio."""
+    async for given in loop:
+        if (given[0] if isinstance(given, list) else given).data == number:
+            raise BrokenHandler(number)
+
+
 def saved(store: EventStore) -> int:
     """The position of the checkpoint."""
     return next(store.checkpoints()).position
@@ -48,11 +62,9 @@ def test_an_event_that_failed_comes_again(store):
     """As often as it fails; and neither the position nor the checkpoint has passed it."""
     with store.subscribe(checkpoint="w", follow=False) as subscription:
         for _ in range(3):
-            with pytest.raises(BrokenHandler):
-                for event in subscription:
-                    if event.data == 2:
-                        raise BrokenHandler
-            assert (event.data, subscription.position) == (2, 2)
+            with pytest.raises(BrokenHandler, match="2"):
+                fail_at(2, subscription)
+            assert subscription.position == 2
         assert [event.data for event in subscription] == [2, 3, 4]
     assert saved(store) == 5
 
@@ -60,12 +72,10 @@ def test_an_event_that_failed_comes_again(store):
 def test_a_list_that_failed_comes_again_whole(store):
     """Also as single events."""
     subscription = store.subscribe(follow=False)
-    with pytest.raises(BrokenHandler):
-        for batch in subscription.batches(2):
-            if batch[0].data == 2:
-                raise BrokenHandler
+    with pytest.raises(BrokenHandler, match="2"):
+        fail_at(2, subscription.batches(2))
     assert subscription.position == 2
-    assert [event.data for event in islice(subscription.batches(2), 1).__next__()] == [2, 3]
+    assert [event.data for event in next(subscription.batches(2))] == [2, 3]
     assert [event.data for event in subscription] == [2, 3, 4]
 
 
@@ -131,8 +141,7 @@ def test_a_loop_that_failed_before_the_end_of_the_feed(store):
     """It is not at the end before the last event was handled."""
     subscription = store.subscribe(after=4, follow=False)
     with pytest.raises(BrokenHandler):
-        for _ in subscription:
-            raise BrokenHandler
+        fail_at(4, subscription)
     assert subscription.position == 4
     assert [event.data for event in subscription] == [4]
 
@@ -156,14 +165,9 @@ def test_leaving_with_by_an_error(store):
 async def test_async_loops(async_store):
     """The same."""
     subscription = async_store.subscribe(follow=False)
-    with pytest.raises(BrokenHandler):
-        async for event in subscription:
-            if event.data == 1:
-                raise BrokenHandler
-    with pytest.raises(BrokenHandler):
-        async for batch in subscription.batches(2):
-            assert [event.data for event in batch] == [1, 2]
-            raise BrokenHandler
+    for loop in (subscription, subscription.batches(2), subscription.batches(1)):
+        with pytest.raises(BrokenHandler):
+            await async_fail_at(1, loop)
     assert subscription.position == 1
     async for event in subscription:
         if event.data == 3:

@@ -192,9 +192,7 @@ async def test_a_worker_that_fails_begins_again(
     monkeypatch.setattr("orders.supervisor.asyncio.sleep", sleep)
     await supervise("the mailer", work, shortest=1, longest=3)
     assert pauses == [1, 2, 3, 3]
-    assert [record.getMessage() for record in caplog.records][
-        0
-    ] == "the mailer has failed: it begins again in 1 seconds"
+    assert caplog.records[0].getMessage() == "the mailer has failed: it begins again in 1 seconds"
 
 
 async def test_a_worker_is_stopped_in_time(caplog: pytest.LogCaptureFixture) -> None:
