@@ -19,6 +19,7 @@ from headstream.projections import AsyncProjection, Projection
 from headstream.protocol import checkpoint, keys
 from headstream.protocol.ops import Found
 from headstream.protocol.store import open_store
+from headstream.verifying import repair, verify
 from support.backends import Watched
 
 Copy = dict[str, Found]
@@ -298,3 +299,24 @@ def test_what_after_cannot_be(store, after):
     for read in (store.feed, store.subscribe):
         with pytest.raises(InvalidInput, match="after is"):
             read(after=after)
+
+
+@pytest.mark.parametrize("place_of_damage", [1, 2, 3])
+def test_a_feed_that_was_repaired(place_of_damage):
+    """Readers up to where the repair begins notice nothing; those behind it are told, as the repair says."""
+    place = MemoryBackend()
+    with connect(place, tail_bytes=0, advance_every=0) as store:
+        publish(store, 1, 2, 3, 4)
+        subscription = store.subscribe(follow=False)
+        marks = [Mark(0), *[subscription.mark for _ in subscription if not subscription.acknowledge()]]
+        segments = sorted(key for key in place._objects if key.startswith("segments/!24feed/"))
+        damaged = segments[place_of_damage - 1]
+        place._objects[damaged] = Found(b"?", place._objects[damaged].etag)
+    with connect(place) as later:
+        list(repair(verify(later), feed=True))
+        start = place_of_damage - 1
+        for mark in marks[: start + 1]:
+            assert len(list(later.feed(after=mark))) == 4 - mark.position
+        for mark in marks[start + 1 :]:
+            with pytest.raises(FeedChanged):
+                list(later.feed(after=mark))
