@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +19,7 @@ from headstream import (
     CorruptData,
     Event,
     EventStore,
+    Exactly,
     FeedEvent,
     Head,
     InvalidInput,
@@ -27,6 +30,7 @@ from headstream import (
 )
 from headstream.drivers import sync
 from headstream.drivers.aio import Awaited, Threaded
+from headstream.projections import Projection
 from headstream.protocol.feed import Progress
 from headstream.protocol.ops import ALWAYS, NotApplied, Put, Unknown
 from headstream.protocol.store import open_store
@@ -90,7 +94,6 @@ def test_everything_that_was_appended_is_in_the_feed(store):
         ({}, [1, 2, 3, 4, 5, 6]),
         ({"after": 4}, [5, 6]),
         ({"after": 6}, []),
-        ({"after": 100}, []),
         ({"limit": 2}, [1, 2]),
         ({"limit": 0}, []),
         ({"limit": 100}, [1, 2, 3, 4, 5, 6]),
@@ -671,3 +674,41 @@ async def test_async_checkpoints(aio, monkeypatch):
     assert [one.name async for one in aio.checkpoints()] == ["b"]
     with pytest.raises(InvalidInput):
         await aio.forget("")
+
+
+# --- exact names -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("streams", "expected"),
+    [
+        (Exactly("order-1"), ["order-1"]),
+        ([Exactly("order-1")], ["order-1"]),
+        ([Exactly("order-1"), Exactly("order-10")], ["order-1", "order-10"]),
+        ([Exactly("order-1"), "cart"], ["order-1", "cart-1"]),
+        ("order-1", ["order-1", "order-10", "order-1x"]),
+        (Exactly("order-"), []),
+        ([], []),
+    ],
+    ids=repr,
+)
+def test_streams_by_whole_names(streams, expected):
+    """One stream is not those whose names begin like it: in the feed, a subscription and a projection."""
+    with connect("memory://") as store, contextlib.closing(sqlite3.connect(":memory:")) as database:
+        for name in ("order-1", "order-10", "order-1x", "cart-1", "order"):
+            store.append(name, Event("E"))
+        assert [event.stream for event in store.feed(streams=streams)] == expected
+        assert [event.stream for event in store.subscribe(streams=streams, follow=False)] == expected
+        seen: list[str] = []
+        projection = Projection("p", lambda _db, _tables, event: seen.append(event.stream), database, streams=streams)
+        projection.run_until_caught_up(store)
+        assert seen == expected
+
+
+@pytest.mark.parametrize("streams", [Exactly(""), [Exactly("x" * 257)], cast("Any", Exactly)(1), 1, [1]], ids=repr)
+def test_streams_that_cannot_be(streams):
+    """Refused at once."""
+    with connect("memory://") as store:
+        for read in (store.feed, store.subscribe):
+            with pytest.raises(InvalidInput):
+                read(streams=streams)

@@ -21,6 +21,7 @@ from headstream.protocol import head as protocol
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place
 from headstream.protocol.head import Known, nothing
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import MISSING, NOT_MODIFIED, REFUSED, Found, Get, GiveWay, Matches, Page, Stored, Unknown
 from headstream.session import Session, check_prefix
 from support import shown
@@ -486,7 +487,7 @@ def test_an_advance_uses_and_feeds_the_cache():
     assert known.state.settled == {made.changeset_id}
     assert made.version == progress.published == 1
     world.requests.clear()
-    assert world.run(one.poll(Place(1), advance=True)).idle
+    assert world.run(one.poll(Place(Mark(1)), advance=True)).idle
     assert isinstance(world.requests[0], Get)
     assert world.requests[0].if_none_match == known.etag
 

@@ -122,14 +122,13 @@ def test_it_catches_up_and_ends(store):
     assert [event.position for event in subscription] == [1, 2, 3, 4, 5]
     assert list(subscription) == []
     assert subscription.position == 5
-    assert iter(subscription) is subscription
+    assert iter(subscription) is not iter(subscription)
 
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
         ({"after": 3}, [3, 4]),
-        ({"after": 9}, []),
         ({"streams": "s-1"}, [1, 3]),
         ({"types": {"A"}}, [0, 2, 4]),
         ({"streams": "s-1", "types": "A"}, []),
@@ -141,7 +140,7 @@ def test_what_is_wanted(store, asked, expected):
     """Of the positions after one, the streams and the types; what is not wanted counts as handled."""
     subscription = store.subscribe(follow=False, **asked)
     assert numbers(subscription) == expected
-    assert subscription.position == max(5, asked.get("after", 0))
+    assert subscription.position == 5
 
 
 def test_without_advancing(store, place):

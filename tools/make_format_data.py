@@ -21,6 +21,7 @@ from headstream.drivers.ids import uuid7
 from headstream.protocol import checkpoint, feed, intent, keys
 from headstream.protocol.codec import FORMAT
 from headstream.protocol.intent import Intent
+from headstream.protocol.mark import Mark
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 STORES = {f"format-{FORMAT}": (400, 3, 40, False), f"format-{FORMAT}-wide": (3000, 2, 200, True)}
@@ -123,7 +124,7 @@ def make(folder: Path, tail_bytes: int, fan_out: int, long: int, *, states: bool
             abandon(store, backend, stream, seconds_ago=3600)
         store.advance()
         for name, position in CHECKPOINTS.items():
-            sync.run(checkpoint.save(name, None, position, "a-host:1"), backend)
+            sync.run(checkpoint.save(name, None, Mark(position), "a-host:1"), backend)
         for number in range(long, long + 3):
             store.append(LONG, events_of(LONG, number), key=f"key-{number}")
         advance_and_die(store, backend)

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
 
+from headstream import connect_async
 from orders import read_model
+from orders.supervisor import supervised
 
-api = FastAPI(title="Orders")
+
+@asynccontextmanager
+async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
+    """Keeps the read model up to date while the API runs, if ``ORDERS_STORE`` names the store: in one of several processes, the others wait."""
+    url = os.environ.get("ORDERS_STORE")
+    if url is None:
+        yield
+        return
+    async with connect_async(url) as store:
+        projection = read_model.async_projection(os.environ["ORDERS_DB"])
+        async with supervised("the projection of orders", partial(projection.run, store, standby=True)):
+            yield
+
+
+api = FastAPI(title="Orders", lifespan=lifespan)
 
 
 @api.get("/orders")

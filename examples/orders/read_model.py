@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from headstream import FeedEvent
-from headstream.projections import Projection, Tables
+from headstream.projections import AsyncProjection, Projection, Tables
 
 VERSION: Final = 1
 """Of this module: count it up when you change it, and rebuild."""
@@ -60,12 +60,17 @@ def connect(path: str | Path) -> sqlite3.Connection:
 
 def projection(path: str | Path) -> Projection:
     """Keeps the read model in the database at ``path``."""
-    return Projection(
-        "orders",
-        handle,
-        partial(connect, path),
-        tables=["orders", "customers"],
-        create=create,
-        version=VERSION,
-        streams="order-",
-    )
+    return Projection("orders", handle, partial(connect, path), **_OPTIONS)
+
+
+def async_projection(path: str | Path) -> AsyncProjection:
+    """The same, to run beside an API."""
+    return AsyncProjection("orders", handle, partial(connect, path), **_OPTIONS)
+
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "tables": ["orders", "customers"],
+    "create": create,
+    "version": VERSION,
+    "streams": "order-",
+}

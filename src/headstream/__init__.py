@@ -15,6 +15,7 @@ from headstream.errors import (
     AccessDenied,
     CheckpointLost,
     CorruptData,
+    FeedChanged,
     HeadstreamError,
     InvalidInput,
     KeyReused,
@@ -29,6 +30,7 @@ from headstream.errors import (
     WrongExpectedVersion,
 )
 from headstream.events import Registry
+from headstream.following import Exactly
 from headstream.metadata import WithMetadata
 from headstream.model import (
     ANY,
@@ -43,6 +45,7 @@ from headstream.model import (
     Settings,
 )
 from headstream.protocol.checkpoint import Checkpoint
+from headstream.protocol.mark import Mark
 from headstream.readings import FeedReading, Reading
 from headstream.readings_aio import AsyncFeedReading, AsyncReading
 from headstream.states import Snapshots
@@ -66,8 +69,10 @@ __all__ = [
     "Decision",
     "Event",
     "EventStore",
+    "Exactly",
     "Expectation",
     "Expected",
+    "FeedChanged",
     "FeedEvent",
     "FeedReading",
     "Head",
@@ -75,6 +80,7 @@ __all__ = [
     "InvalidInput",
     "KeyReused",
     "Loaded",
+    "Mark",
     "NotPublished",
     "OutcomeUnknown",
     "ProjectionStopped",

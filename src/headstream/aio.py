@@ -6,6 +6,7 @@ import asyncio
 import logging
 from asyncio import Lock
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar, overload
 from uuid import UUID
@@ -21,14 +22,14 @@ from headstream.decider import Decider
 from headstream.deciding import Transaction, nothing_to_do
 from headstream.decisions import Decision, Loaded
 from headstream.errors import HeadstreamError, NotPublished
-from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.following import NOT_PUBLISHED, Follower, Streams, Wanted, check_after, check_checkpoint
 from headstream.metadata import Typed
 from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
 from headstream.protocol.feed import Progress
-from headstream.protocol.keys import FEED
 from headstream.protocol.layout import Layout, Reference
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Gen
 from headstream.protocol.store import Description
 from headstream.readings_aio import AsyncFeedReading, AsyncReading
@@ -239,10 +240,10 @@ class AsyncEventStore:
     def feed(
         self,
         *,
-        after: int = 0,
+        after: int | Mark = 0,
         limit: int | None = None,
         backwards: bool = False,
-        streams: str | Iterable[str] | None = None,
+        streams: Streams | None = None,
         types: str | Iterable[str] | None = None,
         advance: bool = True,
     ) -> AsyncFeedReading:
@@ -251,10 +252,9 @@ class AsyncEventStore:
         wanted = Wanted(streams, types)
         if limit is not None:
             check_number("limit", limit, 0)
-        start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
-        return AsyncFeedReading(
-            self._recall, self._session, start, wanted, limit, advance=self._advance_to_read if advance else None
-        )
+        mark = check_after(after)
+        told = self._advance_to_read if advance else None
+        return AsyncFeedReading(self._recall, self._session, mark, wanted, limit, backwards=backwards, advance=told)
 
     async def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what is not there yet: see :meth:`headstream.EventStore.advance`."""
@@ -279,9 +279,10 @@ class AsyncEventStore:
     def subscribe(
         self,
         *,
-        after: int = 0,
+        after: int | Mark = 0,
         checkpoint: str | None = None,
-        streams: str | Iterable[str] | None = None,
+        standby: bool | float | timedelta = False,
+        streams: Streams | None = None,
         types: str | Iterable[str] | None = None,
         follow: bool = True,
         advance: bool = True,
@@ -300,6 +301,7 @@ class AsyncEventStore:
             poll=poll if poll is not None else self._runner.default_poll,
             advance=advance,
             follow=follow,
+            standby=standby,
         )
         return AsyncSubscription(follower, self._recall, self._bell)
 

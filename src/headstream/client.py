@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID
@@ -18,14 +19,14 @@ from headstream.deciding import Transaction, nothing_to_do
 from headstream.decisions import Decision, Loaded
 from headstream.drivers import sync
 from headstream.errors import HeadstreamError, NotPublished
-from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.following import NOT_PUBLISHED, Follower, Streams, Wanted, check_after, check_checkpoint
 from headstream.metadata import Typed
 from headstream.model import ANY, Event, Expectation, Head, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
 from headstream.protocol.feed import Progress
-from headstream.protocol.keys import FEED
 from headstream.protocol.layout import Layout, Reference
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Gen
 from headstream.protocol.store import Description
 from headstream.readings import FeedReading, Reading
@@ -242,30 +243,31 @@ class EventStore:
     def feed(
         self,
         *,
-        after: int = 0,
+        after: int | Mark = 0,
         limit: int | None = None,
         backwards: bool = False,
-        streams: str | Iterable[str] | None = None,
+        streams: Streams | None = None,
         types: str | Iterable[str] | None = None,
         advance: bool = True,
     ) -> FeedReading:
         """The events of all streams with ``position > after``, in the order of the feed, or newest first if ``backwards``; at most ``limit``.
 
-        ``streams``: only those of streams whose names begin with this, or with one of these. ``types``: only those of this type, or of
-        these. Everything that was appended before the first event is asked for is there: the feed is advanced first, unless ``advance`` is false,
+        ``streams``: only those of streams whose names begin with this, or with one of these; ``Exactly("order-1")`` is one stream by its whole
+        name. ``types``: only those of this type, or of these. Everything that was appended before the first event is asked for is there: the feed is advanced first, unless ``advance`` is false,
         for readers that may not write. It holds a few MiB at most, whatever the length.
 
-        Raises :class:`InvalidInput` at once, and while iterating :class:`Unavailable`, :class:`CorruptData`,
+        ``after`` a position that the feed does not have, or a :class:`~headstream.Mark` of another feed, is :class:`FeedChanged`.
+
+        Raises :class:`InvalidInput` at once, and while iterating :class:`FeedChanged`, :class:`Unavailable`, :class:`CorruptData`,
         :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`.
         """
         self._session.check_feed()
         wanted = Wanted(streams, types)
         if limit is not None:
             check_number("limit", limit, 0)
-        start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
-        return FeedReading(
-            self._recall, self._session, start, wanted, limit, advance=self._advance_to_read if advance else None
-        )
+        mark = check_after(after)
+        told = self._advance_to_read if advance else None
+        return FeedReading(self._recall, self._session, mark, wanted, limit, backwards=backwards, advance=told)
 
     def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what was appended and is not there yet; how many events that were.
@@ -300,9 +302,10 @@ class EventStore:
     def subscribe(
         self,
         *,
-        after: int = 0,
+        after: int | Mark = 0,
         checkpoint: str | None = None,
-        streams: str | Iterable[str] | None = None,
+        standby: bool | float | timedelta = False,
+        streams: Streams | None = None,
         types: str | Iterable[str] | None = None,
         follow: bool = True,
         advance: bool = True,
@@ -315,11 +318,15 @@ class EventStore:
         and on leaving the ``with`` block. So after a crash some events come again: handle each so that twice is no harm, or keep the
         position in your own database, with :class:`headstream.projections.Projection`.
 
+        ``standby=True``, or a number of seconds: it waits while another worker uses the checkpoint, and takes it over when that one has ended or has
+        given no sign of life for 30 seconds, or for so many. All workers of the name have to say so. Make it longer than the longest time that an
+        event, or a list of :meth:`~headstream.Subscription.batches`, takes to be handled.
+
         ``streams`` and ``types`` are those of :meth:`feed`. ``follow=False`` ends where there is nothing more, for a function app or cron.
         ``advance=False`` is for readers that may not write, and see what others advance. ``poll``: the shortest and the longest pause
         in seconds between looks for what other processes appended; what this process appends is seen at once.
 
-        Raises :class:`InvalidInput` at once, and while iterating :class:`CheckpointLost`, :class:`CorruptData`,
+        Raises :class:`InvalidInput` at once, and while iterating :class:`CheckpointLost`, :class:`FeedChanged`, :class:`CorruptData`,
         :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`; while the storage does not answer, it waits.
         """
         self._session.check_feed()
@@ -331,6 +338,7 @@ class EventStore:
             poll=poll if poll is not None else self._backend.default_poll,
             advance=advance,
             follow=follow,
+            standby=standby,
         )
         return Subscription(follower, self._recall, self._bell)
 

@@ -176,8 +176,9 @@ class Transaction(Generic[S, E]):
                 self._stamp = stamp.id, stamp.micros
         events: list[RecordedEvent] = []
         if not self._cursor.exhausted:
-            look = self._look if self._key is not None and self._accepted is None else None
-            events, self._cursor = yield from self._session.step(self._cursor, look)
+            events, self._cursor, chain = yield from self._session.page(self._cursor)
+            if self._key is not None and self._accepted is None:
+                self._look(chain)
         return events
 
     def _begin(self) -> Gen[Cursor]:

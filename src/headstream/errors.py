@@ -9,6 +9,7 @@
     ├── OutcomeUnknown         the append may or may not have happened: repeat it with the same ``key``
     ├── NotPublished           the append is done, and its events are not in the feed yet: see ``head``
     ├── CheckpointLost         another worker has the checkpoint: stop this one
+    ├── FeedChanged            the feed is not the one that was read: rebuild the read model, or forget the checkpoint
     ├── ProjectionStopped      an event could not be projected: see ``position`` and the cause; mend the projection, run it again
     ├── Unavailable            the storage did not answer; nothing was written: try again later
     ├── StoreNotFound          no such container, bucket or store: run ``headstream init URL``
@@ -150,6 +151,21 @@ class CheckpointLost(HeadstreamError):
         self.owner = owner
         #: How far it has come.
         self.position = position
+
+
+class FeedChanged(HeadstreamError):
+    """The feed is not the one that the reader has read so far: the store was restored from a copy, or its feed was rebuilt by a repair.
+
+    Compare what the reader has with the store. Then rebuild the projection, or ``forget`` the checkpoint and begin again
+    with ``after`` a position that both have; ``after=0`` reads everything.
+    """
+
+    def __init__(self, message: str, *, position: int = 0, end: int = 0) -> None:
+        super().__init__(message, position=position, end=end)
+        #: The position up to which the reader has read.
+        self.position = position
+        #: The last position of the feed.
+        self.end = end
 
 
 class ProjectionStopped(HeadstreamError):

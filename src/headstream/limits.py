@@ -113,6 +113,12 @@ FEED_TAIL: Final = 4
 """The tail of the feed's head, in tails of other streams: it is read by followers, and sealed into what a replay fetches."""
 SAVE_EVERY: Final = 1.0
 """Seconds: how often a subscription saves its checkpoint, at most."""
+STANDBY: Final = 30.0
+"""Seconds without a sign of life after which a standby takes a checkpoint or a projection over, if the caller does not say."""
+MIN_STANDBY: Final = 0.1
+MAX_STANDBY: Final = 86_400.0
+SIGNS_OF_LIFE: Final = 3
+"""Signs of life that an owner gives in the time after which a standby takes over: so that one may be late, or lost."""
 FEED_WINDOW: Final = 10_000
 """Intents that an advance holds in memory at once; more only while all of them are waiting for their appends."""
 FEED_BATCH_INTENTS: Final = 1000

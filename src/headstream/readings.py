@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Generic, TypeVar, cast
 
-from headstream.following import FINISHED, Wanted
+from headstream.following import FINISHED, Reached, Wanted
 from headstream.model import FeedEvent, Head, RecordedEvent
+from headstream.protocol.mark import Mark, end_of
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
-from headstream.session import Session
+from headstream.session import Session, check_number
 from headstream.subscribing import Runs
 
 E = TypeVar("E", bound=RecordedEvent)
@@ -47,8 +49,11 @@ class Pages(Iterator[E], Generic[E]):
         rest = self._rest or self._begin()
         if rest.exhausted:
             return False
-        self._keep(*self._run(self._session.step(rest)))
+        self._keep(*self._page(rest))
         return True
+
+    def _page(self, rest: Cursor) -> tuple[list[RecordedEvent], Cursor]:
+        return self._run(self._session.step(rest))
 
     def _begin(self) -> Cursor:
         if self._begun is None:
@@ -85,13 +90,15 @@ class FeedReading(Pages[FeedEvent]):
         self,
         run: Runs,
         session: Session,
-        start: Callable[[], Gen[Cursor]],
+        after: Mark,
         wanted: Wanted,
         limit: int | None,
         *,
+        backwards: bool,
         advance: Callable[[], object] | None,
     ) -> None:
-        super().__init__(run, session, start)
+        super().__init__(run, session, session.reading_feed(after, backwards=backwards))
+        self._reached = Reached(after, backwards=backwards)
         self._wanted = wanted
         self._limit = limit
         self._advance = advance
@@ -99,6 +106,32 @@ class FeedReading(Pages[FeedEvent]):
     def position(self) -> int:
         """How many events the feed had when the read began."""
         return self._begin().known.state.version
+
+    def mark(self) -> Mark:
+        """The same position, with what tells whether a feed is the one that was read: for a later ``after``."""
+        return end_of(self._begin().known)
+
+    def mark_of(self, event: FeedEvent) -> Mark:
+        """The position of the event that was returned last, or of one of the batch that was."""
+        return self._reached.mark_at(event.position)
+
+    def batches(self, size: int = 1000) -> Iterator[list[FeedEvent]]:
+        """The rest of the events as lists of 1 to ``size``, as large as the pages in which they are read."""
+        check_number("size", size, 1)
+        return self._batches(size)
+
+    def _batches(self, size: int) -> Iterator[list[FeedEvent]]:
+        while True:
+            batch = list(islice(self._events, size))
+            if batch:
+                yield batch
+            elif not self._turn():
+                return
+
+    def _page(self, rest: Cursor) -> tuple[list[RecordedEvent], Cursor]:
+        events, after, chain = self._run(self._session.page(rest))
+        self._reached.take(chain, rest)
+        return events, after
 
     def _begin(self) -> Cursor:
         if self._begun is None and self._advance is not None:

@@ -1,31 +1,26 @@
-"""Reads for asyncio: events come page by page, as they are asked for."""
+"""Readings for asyncio: the events of a stream or of the feed, for ``async for``."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Generic, Protocol, TypeVar, cast
+from itertools import islice
+from typing import Generic, TypeVar, cast
 
-from headstream.following import FINISHED, Wanted
+from headstream.following import FINISHED, Reached, Wanted
 from headstream.model import FeedEvent, Head, RecordedEvent
+from headstream.protocol.mark import Mark, end_of
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
-from headstream.session import Session
+from headstream.session import Session, check_number
+from headstream.subscribing_aio import AsyncRuns
 
 E = TypeVar("E", bound=RecordedEvent)
-T = TypeVar("T")
 
 
-class AwaitedRuns(Protocol):
-    """Executes a step of the core."""
+class AsyncPages(AsyncIterator[E], Generic[E]):
+    """The events of a read, which come in pages: see :class:`headstream.readings.Pages`."""
 
-    async def __call__(self, gen: Gen[T], /) -> T:
-        """Execute ``gen``; what it returns."""
-
-
-class _AsyncPages(AsyncIterator[E], Generic[E]):
-    """The events of a read, which come in pages."""
-
-    def __init__(self, run: AwaitedRuns, session: Session, start: Callable[[], Gen[Cursor]]) -> None:
+    def __init__(self, run: AsyncRuns, session: Session, start: Callable[[], Gen[Cursor]]) -> None:
         self._run = run
         self._session = session
         self._start = start
@@ -37,10 +32,19 @@ class _AsyncPages(AsyncIterator[E], Generic[E]):
         while True:
             for event in self._events:
                 return event
-            rest = self._rest or await self._begin()
-            if rest.exhausted:
+            if not await self._turn():
                 raise StopAsyncIteration
-            self._keep(*await self._run(self._session.step(rest)))
+
+    async def _turn(self) -> bool:
+        """Turn to the next page, if there is one."""
+        rest = self._rest or await self._begin()
+        if rest.exhausted:
+            return False
+        self._keep(*await self._page(rest))
+        return True
+
+    async def _page(self, rest: Cursor) -> tuple[list[RecordedEvent], Cursor]:
+        return await self._run(self._session.step(rest))
 
     async def _begin(self) -> Cursor:
         if self._begun is None:
@@ -54,7 +58,7 @@ class _AsyncPages(AsyncIterator[E], Generic[E]):
         self._rest = rest
 
 
-class AsyncReading(_AsyncPages[RecordedEvent]):
+class AsyncReading(AsyncPages[RecordedEvent]):
     """The events of a read, one after the other; see :meth:`headstream.AsyncEventStore.read`.
 
     After an error it may be asked again: it goes on where it was, and never skips an event.
@@ -65,7 +69,7 @@ class AsyncReading(_AsyncPages[RecordedEvent]):
         return self._session.head_of((await self._begin()).known)
 
 
-class AsyncFeedReading(_AsyncPages[FeedEvent]):
+class AsyncFeedReading(AsyncPages[FeedEvent]):
     """The events of the feed, one after the other; see :meth:`headstream.AsyncEventStore.feed`.
 
     After an error it may be asked again: it goes on where it was, and never skips an event.
@@ -73,15 +77,17 @@ class AsyncFeedReading(_AsyncPages[FeedEvent]):
 
     def __init__(
         self,
-        run: AwaitedRuns,
+        run: AsyncRuns,
         session: Session,
-        start: Callable[[], Gen[Cursor]],
+        after: Mark,
         wanted: Wanted,
         limit: int | None,
         *,
+        backwards: bool,
         advance: Callable[[], Awaitable[object]] | None,
     ) -> None:
-        super().__init__(run, session, start)
+        super().__init__(run, session, session.reading_feed(after, backwards=backwards))
+        self._reached = Reached(after, backwards=backwards)
         self._wanted = wanted
         self._limit = limit
         self._advance = advance
@@ -89,6 +95,32 @@ class AsyncFeedReading(_AsyncPages[FeedEvent]):
     async def position(self) -> int:
         """How many events the feed had when the read began."""
         return (await self._begin()).known.state.version
+
+    async def mark(self) -> Mark:
+        """The same position, with what tells whether a feed is the one that was read: for a later ``after``."""
+        return end_of((await self._begin()).known)
+
+    def mark_of(self, event: FeedEvent) -> Mark:
+        """The position of the event that was returned last, or of one of the batch that was."""
+        return self._reached.mark_at(event.position)
+
+    def batches(self, size: int = 1000) -> AsyncIterator[list[FeedEvent]]:
+        """The rest of the events as lists of 1 to ``size``, as large as the pages in which they are read."""
+        check_number("size", size, 1)
+        return self._batches(size)
+
+    async def _batches(self, size: int) -> AsyncIterator[list[FeedEvent]]:
+        while True:
+            batch = list(islice(self._events, size))
+            if batch:
+                yield batch
+            elif not await self._turn():
+                return
+
+    async def _page(self, rest: Cursor) -> tuple[list[RecordedEvent], Cursor]:
+        events, after, chain = await self._run(self._session.page(rest))
+        self._reached.take(chain, rest)
+        return events, after
 
     async def _begin(self) -> Cursor:
         if self._begun is None and self._advance is not None:

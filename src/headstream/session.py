@@ -35,12 +35,13 @@ from headstream.model import (
     check_text,
     check_writable,
 )
-from headstream.protocol import append, encoding, feed, follow, keys, read
+from headstream.protocol import append, encoding, feed, follow, keys, mark, read
 from headstream.protocol.append import Proposal
 from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known, nothing
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Gen, GiveWay
 from headstream.protocol.read import Cursor
 from headstream.protocol.rivals import Rivals
@@ -220,11 +221,21 @@ class Session:
         self._remember(cursor.known)
         return cursor
 
-    def step(
-        self, cursor: Cursor, look: Callable[[Chain], None] | None = None
-    ) -> Gen[tuple[list[RecordedEvent], Cursor]]:
-        """The next events of a read; ``look`` gets their changesets."""
-        return read.step(cursor, look)
+    def reading_feed(self, after: Mark, *, backwards: bool) -> Callable[[], Gen[Cursor]]:
+        """How a read of the feed after a mark begins. What comes first is to be compared with the mark, unless it reads backwards."""
+        return partial(self._start_feed, after, backwards=backwards)
+
+    def _start_feed(self, after: Mark, *, backwards: bool) -> Gen[Cursor]:
+        cursor = yield from self._start(keys.FEED, after=after.position, before=None, limit=None, backwards=backwards)
+        mark.check_end(after, cursor.known)
+        if backwards and after.changeset is not None and after.position < cursor.known.state.version:
+            frame = yield from read.changeset_after(cursor.known, after.position)
+            mark.check_next(after, [frame], cursor.known)
+        return cursor
+
+    def step(self, cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
+        """The next events of a read."""
+        return read.step(cursor)
 
     def changeset_with_key(self, known: Known, key: str) -> Gen[Frame | Batch | None]:
         """The newest changeset in the tail or the newest segment that was appended with this key; ``None`` if none was."""
@@ -240,6 +251,10 @@ class Session:
         keys = frozenset([frame.key for frame in chain])
         self._segment_keys.put(segment, keys, 300 + 2 * len(state.stream) + 150 * len(keys), lambda _: True)
         return read.newest_with_key(chain, key)
+
+    def page(self, cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor, Chain]]:
+        """The same, and the changesets that the events lie in."""
+        return read.page(cursor)
 
     def head(self, stream: str) -> Gen[Head | None]:
         """The head of a stream, if it exists; the name is checked at once."""

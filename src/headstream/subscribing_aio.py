@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
-from headstream import limits
 from headstream.bells import Bell
 from headstream.errors import CheckpointLost, HeadstreamError, Unavailable
-from headstream.following import Follower, jittered
+from headstream.following import Follower, jittered, log, log_end
 from headstream.model import FeedEvent
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Gen
 from headstream.session import check_number
 
 T = TypeVar("T")
 
-log: Final = logging.getLogger("headstream.subscriptions")
 
+class AsyncRuns(Protocol):
+    """Executes a step of the core."""
 
-class _Runs(Protocol):
-    async def __call__(self, gen: Gen[T], /) -> T: ...
+    async def __call__(self, gen: Gen[T], /) -> T:
+        """Execute ``gen``; what it returns."""
 
 
 class AsyncSubscription(AsyncIterator[FeedEvent]):
-    """The events of the feed, one after the other, for as long as nobody closes it; see :meth:`headstream.AsyncEventStore.subscribe`.
+    """The events of the feed, one after the other, until it is closed; see :meth:`headstream.AsyncEventStore.subscribe`.
 
-    An event counts as handled when the next one is asked for. ``close`` may be called from another task or a signal handler of the loop: then the
-    iteration ends. While the storage does not answer, it waits and tries again.
+    An event counts as handled when the same loop asks for the next one. A new loop over the subscription begins with what the last loop was given
+    and did not ask beyond, because of an error, a cancellation or ``break``; :meth:`save` or :meth:`acknowledge` say that it was handled.
+    ``anext(subscription)`` by hand says that everything before was handled.
+
+    ``close`` may be called from another task or a signal handler of the loop: then the iteration ends. While the storage does not answer, it
+    waits and tries again.
     """
 
-    def __init__(self, follower: Follower, run: _Runs, bell: Bell) -> None:
+    def __init__(self, follower: Follower, run: AsyncRuns, bell: Bell) -> None:
         self._follower = follower
         self._run = run
         self._bell = bell
@@ -43,7 +47,8 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
         self._called = asyncio.Event()
         self._closed = False
         self._writing: asyncio.Future[None] | None = None
-        self._last_save = time.monotonic()
+        self._beat: Callable[[], Awaitable[object]] | None = None
+        self._beats_every = self._next_beat = math.inf
         bell.listen(self._call)
 
     @property
@@ -51,23 +56,32 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
         """Every event up to this position was handled, or was not asked for."""
         return self._follower.handled
 
+    @property
+    def mark(self) -> Mark:
+        """The same position, with what tells whether a feed is the one that was read: for ``after``, in a place of your own."""
+        return self._follower.mark
+
+    def mark_of(self, event: FeedEvent) -> Mark:
+        """The position of an event of the batch that was returned last."""
+        return self._follower.mark_at(event.position)
+
+    def __aiter__(self) -> AsyncIterator[FeedEvent]:  # noqa: PYI034 - each loop is one of its own
+        return _Loop(self)
+
     async def __anext__(self) -> FeedEvent:
-        return await self._next(self._follower.next_event)
+        return await self._next(self._follower.next_event, None)
 
     def batches(self, size: int = 1000) -> AsyncIterator[list[FeedEvent]]:
         """The same events as lists of 1 to ``size``, as they come: nothing waits for a list to be full.
 
-        The events of a list count as handled when the next list is asked for.
+        The events of a list count as handled when the same loop asks for the next list.
         """
         check_number("size", size, 1)
-        return self._batches(size)
+        return _Batches(self, size)
 
-    async def _batches(self, size: int) -> AsyncIterator[list[FeedEvent]]:
-        while True:
-            try:
-                yield await self._next(lambda: self._follower.next_batch(size) or None)
-            except StopAsyncIteration:
-                return
+    def acknowledge(self) -> None:
+        """Count what was returned last as handled, before more is asked for: after ``break``, for example. Saves nothing."""
+        self._follower.acknowledge()
 
     async def save(self) -> None:
         """Count what was returned last as handled, and save the checkpoint now.
@@ -91,23 +105,34 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
     ) -> None:
         self.close()
         await self._written()
-        if self._follower.unsaved and not isinstance(error, CheckpointLost):
+        if isinstance(error, CheckpointLost):
+            return
+        log_end(self._follower, error)
+        if self._follower.unsaved or self._follower.releases:
             with suppress(*(() if error is None else (HeadstreamError,))):  # which must not hide the error
-                await self._save()
+                await self._save(release=True)
 
-    async def _next(self, take: Callable[[], T | None]) -> T:
+    def _beat_every(self, seconds: float, beat: Callable[[], Awaitable[object]]) -> None:
+        """Have ``beat`` called so often while events are waited for."""
+        self._beat, self._beats_every = beat, seconds
+        self._next_beat = time.monotonic() + seconds
+
+    async def _next(self, take: Callable[[object], T | None], loop: object) -> T:
         follower = self._follower
-        follower.settle()
+        follower.ask(loop)
         while not self._closed:
             # First: what was taken, and was kept from the caller by an error or a cancellation, would never come again.
-            await self._save_if_due()
-            taken = take()
+            if not await self._save_if_due():
+                self._called.clear()
+                await self._wait(follower.due(time.monotonic()))
+                continue
+            taken = take(loop)
             if taken is not None:
                 return taken
             if follower.over:
                 self.close()
             elif await self._poll():
-                await self._wait(min(jittered(follower.pause()), self._due()))
+                await self._wait(self._pause())
         raise StopAsyncIteration
 
     async def _poll(self) -> bool:
@@ -116,11 +141,17 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
         try:
             if self._follower.begun:
                 return self._follower.absorb(await self._run(self._follower.poll()))
-            await self._write(self._follower.begin)
+            await self._write(lambda: self._follower.begin(time.monotonic()))
         except Unavailable as error:
             log.warning("a subscription waits for the storage: %s", error)
             return True
-        return False
+        return not self._follower.begun
+
+    def _pause(self) -> float:
+        """Seconds to wait at most."""
+        now = time.monotonic()
+        rest = self._follower.rest_until_look(now) or jittered(self._follower.pause())
+        return min(rest, self._follower.due(now), max(0.0, self._next_beat - now))
 
     async def _wait(self, seconds: float) -> None:
         if not self._closed:
@@ -132,35 +163,63 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
             with suppress(RuntimeError):  # the loop is closed, and nobody waits
                 self._loop.call_soon_threadsafe(self._called.set)
 
-    def _due(self) -> float:
-        """Seconds until the checkpoint should be saved."""
-        if not self._follower.unsaved:
-            return math.inf
-        return max(0.0, self._last_save + limits.SAVE_EVERY - time.monotonic())
-
-    async def _save_if_due(self) -> None:
-        if self._due() <= 0:
+    async def _save_if_due(self) -> bool:
+        """Save the checkpoint, if it is time; whether this worker may go on."""
+        now = time.monotonic()
+        if self._beat is not None and now >= self._next_beat:
+            self._next_beat = now + self._beats_every
+            await self._beat()
+        if self._follower.due(now) <= 0:
             try:
                 await self._save()
             except Unavailable as error:
-                self._last_save = time.monotonic()
                 log.warning("a subscription saves its checkpoint later: %s", error)
+                return not self._follower.failed(time.monotonic())
+            return True
+        return not self._follower.lapsed(now)
 
-    async def _save(self) -> None:
-        await self._write(self._follower.save)
-        self._last_save = time.monotonic()
+    async def _save(self, *, release: bool = False) -> None:
+        await self._write(lambda: self._follower.save(time.monotonic(), release=release))
 
     async def _write(self, step: Callable[[], Gen[None]]) -> None:
         """Write the checkpoint. A waiter that is cancelled leaves the write to go on, else the follower would not know what became of it."""
         await self._written()
         self._writing = asyncio.ensure_future(self._run(step()))
         self._writing.add_done_callback(_look)
-        await asyncio.shield(self._writing)
+        try:
+            await asyncio.shield(self._writing)
+        except CheckpointLost as error:
+            log.warning("%s ends: %s", self._follower.name, error)
+            raise
 
     async def _written(self) -> None:
         """Wait for a write that a cancelled waiter left."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
+
+
+class _Loop(AsyncIterator[FeedEvent]):
+    """One loop over a subscription."""
+
+    def __init__(self, subscription: AsyncSubscription) -> None:
+        self._subscription = subscription
+
+    async def __anext__(self) -> FeedEvent:
+        return await self._subscription._next(self._subscription._follower.next_event, self)  # noqa: SLF001 - one class in two parts
+
+
+class _Batches(AsyncIterator[list[FeedEvent]]):
+    """The same, a list at a time."""
+
+    def __init__(self, subscription: AsyncSubscription, size: int) -> None:
+        self._subscription = subscription
+        self._size = size
+
+    async def __anext__(self) -> list[FeedEvent]:
+        return await self._subscription._next(self._take, self)  # noqa: SLF001 - one class in two parts
+
+    def _take(self, loop: object) -> list[FeedEvent] | None:
+        return self._subscription._follower.next_batch(self._size, loop) or None  # noqa: SLF001 - one class in two parts
 
 
 def _look(write: asyncio.Future[None]) -> None:

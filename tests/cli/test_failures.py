@@ -16,6 +16,7 @@ from headstream.errors import (
     AccessDenied,
     CheckpointLost,
     CorruptData,
+    FeedChanged,
     HeadstreamError,
     InvalidInput,
     KeyReused,
@@ -46,6 +47,7 @@ ERRORS = [
     (ProjectionStopped("m"), 12),
     (KeyReused("m"), 13),
     (RequestRejected("m"), 15),
+    (FeedChanged("m"), 14),
 ]
 
 

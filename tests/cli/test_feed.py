@@ -251,3 +251,14 @@ def test_columns_stay_aligned(cli: Commands, long_stream: str) -> None:
     title, *rows = cli("feed", long_stream).stdout.splitlines()
     assert {row.index('{"number"') for row in rows} == {title.index("data")}
     assert {row.index("orders") for row in rows} == {title.index("stream")}
+
+
+def test_one_stream_by_its_whole_name(cli: Commands, tmp_path: Path) -> None:
+    """Not those whose names begin like it; beside others that are chosen by how they begin."""
+    url = str(tmp_path / "shop.db")
+    with connect(url) as store:
+        for name in ("order-1", "order-10", "cart-1"):
+            store.append(name, Event("E"))
+    assert positions(cli.json("feed", url, "--streams", "order-1")) == [1, 2]
+    assert positions(cli.json("feed", url, "--exactly", "order-1")) == [1]
+    assert positions(cli.json("feed", url, "--exactly", "order-1", "--streams", "cart")) == [1, 3]

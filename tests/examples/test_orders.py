@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -24,6 +25,7 @@ from orders import commands, read_model
 from orders.__main__ import main, trade
 from orders.api import api
 from orders.commands import Line, Refused
+from orders.supervisor import supervise, supervised
 from support.embedded import until
 
 ROUNDS = 6
@@ -153,6 +155,72 @@ def test_the_api(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             {"name": "Ada", "orders": 2, "spent": 900},
             {"name": "Grace", "orders": 1, "spent": 0},
         ]
+
+
+def is_projected(database: Path, number: int) -> bool:
+    """Whether so many events are in the read model."""
+    return handled(database) >= number
+
+
+def test_the_api_keeps_its_read_model(shop: str, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that runs projects, another takes over when it has ended; each ends in time."""
+    monkeypatch.setenv("ORDERS_DB", str(database))
+    monkeypatch.setenv("ORDERS_STORE", shop)
+    with connect(shop, create=True) as store:
+        for number in (1, 2):
+            commands.place(store, str(number), "Ada", [Line("cup", 1, 900)])
+            with TestClient(api) as client:
+                until(partial(is_projected, database, number), SECONDS)
+                assert client.get(f"/orders/{number}").json()["customer"] == "Ada"
+    with closing(read_model.connect(database)) as db:
+        assert [tuple(row) for row in db.execute("SELECT owner FROM headstream_projections")] == [("",)]
+
+
+async def test_a_worker_that_fails_begins_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After pauses that double; each failure is logged. It is over when the work returns."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def work() -> None:
+        if len(pauses) < 4:
+            raise ValueError("no mail server")
+
+    monkeypatch.setattr("orders.supervisor.asyncio.sleep", sleep)
+    await supervise("the mailer", work, shortest=1, longest=3)
+    assert pauses == [1, 2, 3, 3]
+    assert caplog.records[0].getMessage() == "the mailer has failed: it begins again in 1 seconds"
+
+
+async def test_a_worker_is_stopped_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    """One that ends when it is cancelled, and one that does not."""
+    ended = asyncio.Event()
+
+    async def polite() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with supervised("the mailer", polite):
+        await asyncio.sleep(0)
+    assert ended.is_set()
+    assert caplog.records == []
+    go = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not go.is_set():
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+
+    async with supervised("the printer", stubborn, patience=0.05):
+        await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records] == ["the printer has not ended within 0.05 seconds"]
+    go.set()
+    await asyncio.sleep(0)
 
 
 def test_the_sums(database: Path) -> None:

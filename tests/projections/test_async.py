@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from headstream import AsyncEventStore, CheckpointLost, Event, InvalidInput, ProjectionStopped, connect_async
+from headstream import (
+    AsyncEventStore,
+    CheckpointLost,
+    Event,
+    FeedChanged,
+    InvalidInput,
+    ProjectionStopped,
+    connect_async,
+)
 from headstream.projections import AsyncProjection
 from headstream.projections.running import SWITCH_ATTEMPTS
 from projections.readers import TABLES, Model, Reader
@@ -160,7 +168,7 @@ async def test_an_older_copy_of_the_store(reader, model, store):
     await fill(store, ["Counted"])
     await projection_of(model).run_until_caught_up(store)
     reader.change("UPDATE headstream_projections SET position = 5")
-    with pytest.raises(InvalidInput, match="ends at 1"):
+    with pytest.raises(FeedChanged, match="the feed ends before the position"):
         await projection_of(model).run(store)
 
 

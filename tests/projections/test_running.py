@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from headstream import CheckpointLost, Event, InvalidInput, connect
+from headstream import CheckpointLost, Event, FeedChanged, InvalidInput, connect
 from headstream.projections.ledger import Ledger
 from projections.readers import Crash, Model, check, crash_after, fill
 
@@ -255,7 +255,7 @@ def test_an_older_copy_of_the_store(reader, model, store):
     model.projection().run_until_caught_up(store)
     reader.change("UPDATE headstream_projections SET position = 5")
     for run in (model.projection().run, model.projection().run_until_caught_up):
-        with pytest.raises(InvalidInput, match="at position 5 and the feed ends at 2"):
+        with pytest.raises(FeedChanged, match="the feed ends before the position"):
             run(store)
 
 

@@ -14,6 +14,7 @@ from headstream import limits
 from headstream.errors import AccessDenied, CheckpointLost, CorruptData, Unavailable
 from headstream.protocol import checkpoint, codec, keys
 from headstream.protocol.checkpoint import Checkpoint, Fields
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import (
     ABSENT,
     MISSING,
@@ -34,6 +35,8 @@ from support.world import World
 KEY = "checkpoints/mailer"
 TIME_OUT = Unknown("time-out")
 THROTTLED = NotApplied("throttled")
+FEED = ident(77)
+"""A changeset of the feed."""
 BEFORE = Checkpoint("mailer", 10, "host:1", MICROS, ident(1), "e1")
 
 
@@ -44,7 +47,7 @@ def body_of(name: str = "mailer", number: int = 1, position: int = 10, owner: st
 
 def save(position: int = 20, before: Checkpoint | None = BEFORE) -> Script[Checkpoint]:
     """A save that is about to begin."""
-    return Script(checkpoint.save("mailer", before, position, "host:2"))
+    return Script(checkpoint.save("mailer", before, Mark(position, FEED), "host:2"))
 
 
 def written(commit: Commit, etag: str) -> Checkpoint:
@@ -62,7 +65,7 @@ def test_the_first_save():
     commit = story.commit(Stored("e2"))
     assert (commit.prelude, commit.head.key, commit.head.when, commit.head.about) == ((), KEY, ABSENT, None)
     saved = story.returned()
-    assert saved == Checkpoint("mailer", 20, "host:2", MICROS + 2_000_000, ident(2), "e2")
+    assert saved == Checkpoint("mailer", 20, "host:2", MICROS + 2_000_000, ident(2), "e2", FEED)
     assert written(commit, "e2") == saved
 
 
@@ -235,16 +238,16 @@ def test_an_error_that_no_retry_mends():
 def test_two_workers_take_turns():
     """Each time the one that loaded later goes on; the position never decreases."""
     world = World()
-    one = world.run(checkpoint.save("mailer", None, 5, "one"))
-    two = world.run(checkpoint.save("mailer", world.run(checkpoint.load("mailer")), 5, "two"))
+    one = world.run(checkpoint.save("mailer", None, Mark(5), "one"))
+    two = world.run(checkpoint.save("mailer", world.run(checkpoint.load("mailer")), Mark(5), "two"))
     with pytest.raises(CheckpointLost) as caught:
-        world.run(checkpoint.save("mailer", one, 9, "one"))
+        world.run(checkpoint.save("mailer", one, Mark(9), "one"))
     assert (caught.value.owner, caught.value.position) == ("two", 5)
     again = world.run(checkpoint.load("mailer"))
     assert again == two
-    world.run(checkpoint.save("mailer", again, 9, "one"))
+    world.run(checkpoint.save("mailer", again, Mark(9), "one"))
     with pytest.raises(CheckpointLost):
-        world.run(checkpoint.save("mailer", two, 7, "two"))
+        world.run(checkpoint.save("mailer", two, Mark(7), "two"))
     loaded = world.run(checkpoint.load("mailer"))
     assert loaded is not None
     assert (loaded.position, loaded.owner) == (9, "one")
@@ -255,7 +258,7 @@ def test_two_workers_take_turns():
 
 def test_taking_over():
     """At the position where it is, from whoever had it."""
-    story = Script(checkpoint.take_over("mailer", 3, "host:2"))
+    story = Script(checkpoint.take_over("mailer", Mark(3), "host:2"))
     story.get(KEY, Found(body_of(), "e1"))
     story.stamp(2)
     commit = story.commit(Stored("e2"))
@@ -265,7 +268,7 @@ def test_taking_over():
 
 def test_taking_over_where_there_is_none():
     """It is created, at the position that the caller says."""
-    story = Script(checkpoint.take_over("mailer", 3, "host:2"))
+    story = Script(checkpoint.take_over("mailer", Mark(3), "host:2"))
     story.get(KEY, MISSING)
     story.stamp(2)
     assert story.commit(Stored("e2")).head.when == ABSENT
@@ -274,7 +277,7 @@ def test_taking_over_where_there_is_none():
 
 def test_taking_over_while_it_is_saved():
     """The one that had it saved once more just then: where it is now, it is taken over."""
-    story = Script(checkpoint.take_over("mailer", 3, "host:2"))
+    story = Script(checkpoint.take_over("mailer", Mark(3), "host:2"))
     story.get(KEY, Found(body_of(), "e1"))
     story.stamp(2)
     story.commit(REFUSED)
@@ -288,7 +291,7 @@ def test_taking_over_while_it_is_saved():
 
 def test_taking_over_what_others_move_again_and_again():
     """After so many times it is theirs; pauses grow up to a limit."""
-    story = Script(checkpoint.take_over("mailer", 3, "host:2"))
+    story = Script(checkpoint.take_over("mailer", Mark(3), "host:2"))
     pauses = []
     for number in range(limits.FAULT_ATTEMPTS):
         story.get(KEY, Found(body_of(number=100 + number), f"e{number}"))
@@ -304,7 +307,7 @@ def test_taking_over_what_others_move_again_and_again():
 
 def test_taking_over_when_the_storage_does_not_answer():
     """Try again later."""
-    story = Script(checkpoint.take_over("mailer", 3, "host:2"))
+    story = Script(checkpoint.take_over("mailer", Mark(3), "host:2"))
     story.get(KEY, TIME_OUT)
     story.raised(Unavailable)
 
@@ -408,7 +411,9 @@ def test_under_another_key():
         ("mailer", ident(1), 0, None, 0),
         ("mailer", ident(1), 0, "o", -1),
         ("mailer", ident(1), 0, "o"),
-        ("mailer", ident(1), 0, "o", 0, None),
+        ("mailer", ident(1), 0, "o", 0, bytes(15), False),
+        ("mailer", ident(1), 0, "o", 0, None, 1),
+        ("mailer", ident(1), 0, "o", 0, None, False, None),
         (b"mailer", ident(1), 0, "o", 0),
     ],
     ids=repr,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from headstream import limits
-from headstream.errors import Unavailable
+from headstream.errors import FeedChanged, Unavailable
 from headstream.protocol import follow, keys
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known
+from headstream.protocol.mark import Mark, end_of
 from headstream.protocol.ops import Commit, Gen, Get, GetMany, List, Unknown
 from support.world import SECOND, World
 
@@ -18,7 +19,7 @@ class Reader:
 
     def __init__(self, world: World, *, after: int = 0, advance: bool = True) -> None:
         self.world = world
-        self.place = Place(after)
+        self.place = Place(Mark(after))
         self.advance = advance
         self.known: dict[str, Known] = {}
         self.positions: list[int] = []
@@ -59,7 +60,8 @@ def test_a_follower_advances_the_feed(world):
     world.append("b", 3)
     reader = Reader(world)
     assert reader.until_idle() == [1, 2, 3]
-    assert reader.place == Place(3)
+    assert reader.place == Place(end_of(world.head(keys.FEED)))
+    assert reader.place.position == 3
     world.append("a", 4)
     assert reader.until_idle() == [1, 2, 3, 4]
     assert world.keys_of("inbox/") == []
@@ -71,7 +73,7 @@ def test_an_idle_poll_costs_two_small_requests(world):
     reader = Reader(world)
     reader.until_idle()
     world.requests.clear()
-    assert reader.poll() == Polled([], Place(1), idle=True, problems=[])
+    assert reader.poll() == Polled([], reader.place, idle=True, problems=[])
     get, listing = world.requests
     assert isinstance(get, Get)
     assert (get.key, get.if_none_match) == (keys.head(keys.FEED), world.head(keys.FEED).etag)
@@ -135,13 +137,14 @@ def test_a_long_feed_is_read_in_pages(world, monkeypatch):
 
 
 def test_it_begins_after_a_position(world):
-    """Also in the middle of a changeset, and behind the end: then it waits until the feed has come so far."""
+    """Also in the middle of a changeset, and at the end; of what is behind that, another feed had more."""
     world.append("a", 1, 2, 3)
     assert Reader(world, after=1).until_idle() == [2, 3]
-    ahead = Reader(world, after=4)
-    assert ahead.until_idle() == []
     world.append("a", 4, 5)
-    assert ahead.until_idle() == [5]
+    assert Reader(world, after=4).until_idle() == [5]
+    assert Reader(world, after=5).until_idle() == []
+    with pytest.raises(FeedChanged):
+        Reader(world, after=6).until_idle()
 
 
 def test_without_advancing(world):

@@ -10,6 +10,7 @@ from headstream.model import Settings
 from headstream.protocol import checkpoint, feed, inventory, keys
 from headstream.protocol.census import Census
 from headstream.protocol.fault import Fault, Kind, Mend
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import ALWAYS, MISSING, NotApplied, Page, Put
 from headstream.protocol.store import Description, open_store
 from headstream.protocol.verify import begin, step
@@ -219,7 +220,7 @@ def test_checkpoints(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "FEED_HEADS", 2)
     world = World()
     for number, name in enumerate("abcd"):
-        world.run(checkpoint.save(name, None, number, "me"))
+        world.run(checkpoint.save(name, None, Mark(number), "me"))
     good = body(world, "checkpoints/b")
     put(world, "checkpoints/a", good)
     put(world, "checkpoints/c", bytes([good[0], 2]) + good[2:])

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from headstream import CheckpointLost, Event, EventStore, FeedEvent, InvalidInput, KeyReused
+from headstream import CheckpointLost, Event, EventStore, FeedChanged, FeedEvent, InvalidInput, KeyReused
 from support.api_checks import fresh, numbered, numbers, one, two, with_feed
 
 PATIENCE: Final = timedelta(minutes=10)
@@ -71,7 +71,9 @@ def check_parts_of_the_feed(store: EventStore) -> None:
         return [event.data for event in store.feed(**{"after": start} | part)]
 
     assert data(after=start + 9) == [4, 5, 5]
-    assert data(after=start + 99) == []
+    assert data(after=start + 12) == []
+    with pytest.raises(FeedChanged):
+        data(after=start + 13)
     assert data(limit=0) == []
     assert data(limit=3) == [0, 0, 1]
     assert data(backwards=True, limit=3) == [5, 5, 4]

@@ -345,9 +345,21 @@ MUTANTS = (
         "__import__('headstream').protocol.ops.ALWAYS",
     ),
     Mutant(
+        "mark a position with the changeset that ends before it",
+        "headstream.protocol.mark",
+        "return Mark(position, chain[number].id)",
+        "return Mark(position, chain[number].parent)",
+    ),
+    Mutant(
+        "take a mark for that of the next changeset",
+        "headstream.protocol.mark",
+        "frame.parent if frame.follows == mark.position else frame.id",
+        "frame.id",
+    ),
+    Mutant(
         "begin a subscription one event late",
         "headstream.protocol.follow",
-        "Cursor(known, place.position + 1, known.state.version)",
-        "Cursor(known, min(place.position + 2, known.state.version), known.state.version)",
+        "Cursor(known, here.position + 1, known.state.version)",
+        "Cursor(known, min(here.position + 2, known.state.version), known.state.version)",
     ),
 )

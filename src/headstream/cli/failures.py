@@ -16,6 +16,7 @@ from headstream.errors import (
     AccessDenied,
     CheckpointLost,
     CorruptData,
+    FeedChanged,
     HeadstreamError,
     InvalidInput,
     KeyReused,
@@ -57,6 +58,7 @@ class ExitCode(enum.IntEnum):
     UNPUBLISHED = 11, "the append is done, and not seen in the feed yet: do not repeat it"
     PROJECTION = 12, "a projection could not handle an event: mend it, and run it again"
     KEY_REUSED = 13, "the --key belongs to an earlier append of other events: take another"
+    FEED_CHANGED = 14, "the feed is not the one that was read: the store was restored"
     REJECTED = 15, "the storage refuses it for good: change what the message names"
     INTERRUPTED = 130, "Ctrl-C"
     CLOSED_PIPE = 141, "whoever read the output closed it"
@@ -74,6 +76,7 @@ _CODES: dict[type[HeadstreamError], ExitCode] = {
     UnsupportedFormat: ExitCode.DAMAGED,
     UnsuitableBackend: ExitCode.UNSUITABLE,
     CheckpointLost: ExitCode.CHECKPOINT,
+    FeedChanged: ExitCode.FEED_CHANGED,
     NotPublished: ExitCode.UNPUBLISHED,
     ProjectionStopped: ExitCode.PROJECTION,
     KeyReused: ExitCode.KEY_REUSED,

@@ -17,6 +17,7 @@ from headstream.cli.lines import line_of
 from headstream.cli.output import Terminal, count, write_json
 from headstream.cli.rows import FeedRows
 from headstream.client import EventStore
+from headstream.following import Exactly
 from headstream.model import FeedEvent
 from headstream.subscribing import Subscription
 
@@ -47,7 +48,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     after: int
     limit: int | None
-    streams: tuple[str, ...] | None
+    streams: tuple[str | Exactly, ...] | None
     types: tuple[str, ...] | None
     advance: bool
 
@@ -68,6 +69,12 @@ class Wanted(msgspec.Struct, frozen=True):
     multiple=True,
     metavar="PREFIX",
     help="Only events of streams whose names begin with this; may be repeated, for others too.",
+)
+@click.option(
+    "--exactly",
+    multiple=True,
+    metavar="NAME",
+    help="Only events of the stream with this whole name; may be repeated, and adds to --streams.",
 )
 @click.option("--types", multiple=True, metavar="TYPE", help="Only events of this type; may be repeated.")
 @click.option("--follow", is_flag=True, help="Then wait for more, and show it as it comes.")
@@ -94,6 +101,7 @@ def feed(
     limit: int | None,
     backwards: bool,
     streams: tuple[str, ...],
+    exactly: tuple[str, ...],
     types: tuple[str, ...],
     follow: bool,
     checkpoint: str | None,
@@ -112,7 +120,8 @@ def feed(
     subscribed = follow or checkpoint is not None
     if backwards and subscribed:
         raise click.UsageError(f"--backwards cannot go with {'--follow' if follow else '--checkpoint'}")
-    wanted = Wanted(after, limit, streams or None, types or None, advance)
+    chosen: tuple[str | Exactly, ...] = (*streams, *[Exactly(name) for name in exactly])
+    wanted = Wanted(after, limit, chosen or None, types or None, advance)
     write = _write_lines if as_json else FeedRows(Terminal()).write
     with open_store(url, options) as store:
         if subscribed:
@@ -181,5 +190,6 @@ def _batches(subscription: Subscription, limit: int | None) -> Iterator[list[Fee
         if batch is None:
             return
         yield batch
+        subscription.acknowledge()  # it is written
         if limit is not None:
             limit -= len(batch)

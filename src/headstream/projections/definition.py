@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,12 +10,14 @@ from types import ModuleType
 from typing import Any, Final, Protocol, TypeAlias
 
 from headstream import limits
-from headstream.errors import InvalidInput
-from headstream.following import Wanted
+from headstream.errors import CheckpointLost, InvalidInput, ProjectionStopped
+from headstream.following import Streams, Wanted
 from headstream.model import FeedEvent, check_text, check_writable
 from headstream.projections.databases import Source
 from headstream.projections.ledger import Tables
 from headstream.session import check_number
+
+log: Final = logging.getLogger("headstream.projections")
 
 MAX_TABLES: Final = 50
 BATCH: Final = 1000
@@ -46,7 +49,7 @@ class Definition:
         tables: Iterable[str] = (),
         create: Creator | None = None,
         version: int = 1,
-        streams: str | Iterable[str] | None = None,
+        streams: Streams | None = None,
         types: str | Iterable[str] | None = None,
         dead_letters: str | None = None,
         batch: int = BATCH,
@@ -63,8 +66,8 @@ class Definition:
         self.tables = _checked(tables)
         self.create = create
         self.version = version
-        self.streams = _kept(streams)
-        self.types = _kept(types)
+        self.streams: Streams | None = _kept(streams)
+        self.types: str | Iterable[str] | None = _kept(types)
         self.dead_letters = dead_letters
         self.batch = batch
         self.driver = driver
@@ -88,6 +91,20 @@ class Definition:
             subscription.close()
 
     @contextmanager
+    def logging_its_end(self) -> Iterator[None]:
+        """Log why a run ends that neither was closed nor has caught up."""
+        try:
+            yield
+        except ProjectionStopped as error:
+            # Its text may hold data of the event.
+            kind = type(error.__cause__).__name__
+            log.error("projection %r ends at position %d: %s in its handler", self.name, error.position, kind)  # noqa: TRY400
+            raise
+        except CheckpointLost as error:
+            log.warning("projection %r ends: %s", self.name, error)
+            raise
+
+    @contextmanager
     def closing(self, subscription: Closable) -> Iterator[None]:
         """Have :meth:`close` close a subscription, for as long as the block runs."""
         self._following.add(subscription)
@@ -99,7 +116,7 @@ class Definition:
             self._following.discard(subscription)
 
 
-def _kept(texts: str | Iterable[str] | None) -> str | Iterable[str] | None:
+def _kept(texts: Any) -> Any:
     """The same, to be looked at more than once."""
     return tuple(texts) if isinstance(texts, Iterator) else texts
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Final, NamedTuple, TypeAlias
 
 from headstream.projections.databases import Database
+from headstream.protocol.mark import Mark
 
 _CREATE: Final = """
 CREATE TABLE IF NOT EXISTS headstream_projections (
@@ -23,10 +24,14 @@ CREATE TABLE IF NOT EXISTS headstream_projections (
     owner VARCHAR(256) NOT NULL,
     store VARCHAR(36) NOT NULL,
     tables VARCHAR(4000) NOT NULL,
+    mark VARCHAR(64) DEFAULT '' NOT NULL,
+    beats BIGINT DEFAULT 0 NOT NULL,
     PRIMARY KEY (name, generation)
 )
 """
-_COLUMNS: Final = "generation, serving, version, position, owner, store, tables"
+_ADDED: Final = ("mark VARCHAR(64) DEFAULT '' NOT NULL", "beats BIGINT DEFAULT 0 NOT NULL")
+"""Columns that a table of an earlier version does not have."""
+_COLUMNS: Final = "generation, serving, version, position, owner, store, tables, mark, beats"
 
 Tables: TypeAlias = SimpleNamespace
 """The names of a generation's tables: ``tables.orders`` is ``"orders_2"``."""
@@ -43,11 +48,21 @@ class Row(NamedTuple):
     position: int
     """Of the feed: every event up to it is in the tables."""
     owner: str
-    """Who works on it: a host, a process and a random part."""
+    """Who works on it: a host, a process and a random part; empty when its worker has ended and a standby may take it over."""
     store: str
     """The id of the store that the events come from."""
     tables: str
     """The names that the views have, in the order in which the tables were created."""
+    mark: str = ""
+    """The position as a mark, which tells of which feed it is; empty, or of another position, where an earlier version wrote last."""
+    beats: int = 0
+    """Signs of life of its worker while there were no events."""
+
+    @property
+    def place(self) -> Mark:
+        """The position, and the feed that it is of, if that is known."""
+        mark = Mark.parse(self.mark) if self.mark else Mark(self.position)
+        return mark if mark.position == self.position else Mark(self.position)
 
 
 class Ledger:
@@ -61,6 +76,23 @@ class Ledger:
         """Create the table, unless it is there."""
         with self._database.transaction():
             self._database.execute(_CREATE)
+        for column in _ADDED:
+            name = column.partition(" ")[0]
+            if not self._has(name):
+                try:
+                    with self._database.transaction():
+                        self._database.execute(f"ALTER TABLE headstream_projections ADD COLUMN {column}")
+                except Exception:
+                    if not self._has(name):  # otherwise another worker was faster
+                        raise
+
+    def _has(self, column: str) -> bool:
+        try:
+            with self._database.transaction():
+                self._database.execute(f"SELECT {column} FROM headstream_projections WHERE name = ''")  # noqa: S608 - constants
+        except Exception:  # noqa: BLE001 - each driver has an error of its own; if it is about something else, what follows meets it again
+            return False
+        return True
 
     @contextmanager
     def transaction(self, generation: int | None = None) -> Iterator[list[Row]]:
@@ -77,7 +109,7 @@ class Ledger:
     def add(self, row: Row) -> None:
         """Add a generation. Raises the database's error of a conflict if another worker has just done so."""
         self._database.execute(
-            f"INSERT INTO headstream_projections (name, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT INTO headstream_projections (name, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             self._name,
             *row,
         )
@@ -86,9 +118,19 @@ class Ledger:
         """Have a generation worked on by ``owner``, and by nobody else."""
         self._set("owner", owner, generation)
 
-    def move(self, generation: int, position: int) -> None:
+    def move(self, generation: int, mark: Mark) -> None:
         """Note how far a generation has come."""
-        self._set("position", position, generation)
+        self._database.execute(
+            "UPDATE headstream_projections SET position = ?, mark = ? WHERE name = ? AND generation = ?",
+            mark.position,
+            str(mark),
+            self._name,
+            generation,
+        )
+
+    def beat(self, row: Row) -> None:
+        """Give a sign of life."""
+        self._set("beats", row.beats + 1, row.generation)
 
     def show(self, generation: int, tables: str) -> None:
         """Have a generation serve."""

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
 from functools import partial
-from itertools import islice
 from typing import Final, ParamSpec, TypeVar
 from uuid import UUID
 
+from headstream import limits
 from headstream.aio import AsyncEventStore
 from headstream.client import EventStore
 from headstream.errors import CheckpointLost, InvalidInput
+from headstream.following import check_standby
 from headstream.model import FeedEvent
 from headstream.projections.databases import opened
 from headstream.projections.definition import Definition
+from headstream.projections.pauses import AsyncPause, Pause
 from headstream.projections.work import Work
-from headstream.readings_aio import AsyncFeedReading
+from headstream.protocol.mark import Mark
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+MarkOf = Callable[[FeedEvent], Mark]
+
+LOOK_EVERY: Final = 5.0
+"""Seconds between two looks of a standby, at most."""
 SWITCH_ATTEMPTS: Final = 10
 """How often a rebuild stops the old worker, before it leaves the projection to whoever starts that again and again."""
 
@@ -54,30 +62,68 @@ class Projection(Definition):
     Raises :class:`~headstream.InvalidInput`.
     """
 
-    def run(self, store: EventStore, *, poll: tuple[float, float] | None = None, advance: bool = True) -> int:
+    def run(
+        self,
+        store: EventStore,
+        *,
+        poll: tuple[float, float] | None = None,
+        advance: bool = True,
+        standby: bool | float | timedelta = False,
+    ) -> int:
         """Project the events of ``store`` that are there and those that will be, until :meth:`close` is called; how many it has handled.
 
         Of two workers of one projection, the one that began later goes on, and the other gets :class:`CheckpointLost`. ``poll`` and ``advance``
         are those of :meth:`headstream.EventStore.subscribe`. While the storage of the store does not answer, it waits.
 
+        ``standby=True``, or a number of seconds: it waits while another worker runs the projection, and takes over when that one has ended or has
+        given no sign of life in the database for 30 seconds, or for so many. All workers of the projection have to say so. Make it longer than the
+        longest time that a batch takes.
+
         An error, ``KeyboardInterrupt`` included, rolls back the transaction that is open and comes through; run it again, and it goes on
         after the last event that was committed.
 
-        Raises :class:`CheckpointLost`, :class:`ProjectionStopped`; :class:`InvalidInput` if the read model is of another store or version;
+        Raises :class:`CheckpointLost`, :class:`ProjectionStopped`, :class:`FeedChanged`; :class:`InvalidInput` if the read model is of another store or version;
         the database's errors as they are; and what :meth:`headstream.EventStore.subscribe` and ``append`` raise.
         """
-        handled = 0
+        patience = check_standby(standby)
         with _working(self, store.store_id) as work:
-            work.begin()
-            work.check_end(store.feed(advance=False).position())
-            subscription = store.subscribe(
-                after=work.position, streams=self.streams, types=self.types, advance=advance, poll=poll
-            )
-            with subscription, self.closing(subscription):
-                for batch in subscription.batches(self.batch):
-                    self._apply(store, work, batch)
-                    handled += len(batch)
-                work.skip(subscription.position)
+            if patience is None:
+                work.begin()
+                return self._follow(store, work, poll=poll, advance=advance)
+            with _releasing(work):
+                if not self._stand_by(work, patience):
+                    return 0
+                beat_every = patience / limits.SIGNS_OF_LIFE
+                return self._follow(store, work, poll=poll, advance=advance, beat_every=beat_every)
+
+    def _stand_by(self, work: Work, patience: float) -> bool:
+        """Wait until the projection is this worker's; ``False`` if it was closed before."""
+        pause = Pause()
+        with self.closing(pause):
+            while not self.closed and not work.stand_by(patience, time.monotonic):
+                pause.wait(min(patience / limits.SIGNS_OF_LIFE, LOOK_EVERY))
+        return not self.closed
+
+    def _follow(
+        self,
+        store: EventStore,
+        work: Work,
+        *,
+        poll: tuple[float, float] | None,
+        advance: bool,
+        beat_every: float | None = None,
+    ) -> int:
+        handled = 0
+        subscription = store.subscribe(
+            after=work.mark, streams=self.streams, types=self.types, advance=advance, poll=poll
+        )
+        if beat_every is not None:
+            subscription._beat_every(beat_every, work.beat)  # noqa: SLF001 - its own subscription
+        with subscription, self.closing(subscription):
+            for batch in subscription.batches(self.batch):
+                self._apply(store, work, batch, subscription.mark_of)
+                handled += len(batch)
+            work.skip(subscription.mark)
         return handled
 
     def run_until_caught_up(self, store: EventStore, *, advance: bool = True) -> int:
@@ -115,21 +161,20 @@ class Projection(Definition):
         raise _fought_over(self)
 
     def _catch_up(self, store: EventStore, work: Work, *, advance: bool) -> int:
-        feed = store.feed(after=work.position, streams=self.streams, types=self.types, advance=advance)
-        end, handled = feed.position(), 0
-        work.check_end(end)
-        while batch := list(islice(feed, self.batch)):
+        feed = store.feed(after=work.mark, streams=self.streams, types=self.types, advance=advance)
+        end, handled = feed.mark(), 0
+        for batch in feed.batches(self.batch):
             if self.closed:
                 return handled
-            self._apply(store, work, batch)
+            self._apply(store, work, batch, feed.mark_of)
             handled += len(batch)
         work.skip(end)
         return handled
 
-    def _apply(self, store: EventStore, work: Work, batch: list[FeedEvent]) -> None:
-        while (letter := work.apply(batch)) is not None:
+    def _apply(self, store: EventStore, work: Work, batch: list[FeedEvent], mark_of: MarkOf) -> None:
+        while (letter := work.apply(batch, mark_of)) is not None:
             store.append(letter.stream, letter.event, key=letter.key)
-            work.skip(letter.position)
+            work.skip(letter.mark)
 
 
 class AsyncProjection(Definition):
@@ -143,22 +188,55 @@ class AsyncProjection(Definition):
     """
 
     async def run(
-        self, store: AsyncEventStore, *, poll: tuple[float, float] | None = None, advance: bool = True
+        self,
+        store: AsyncEventStore,
+        *,
+        poll: tuple[float, float] | None = None,
+        advance: bool = True,
+        standby: bool | float | timedelta = False,
     ) -> int:
         """Project what is there and what will be, until it is closed or cancelled: see :meth:`Projection.run`."""
-        handled = 0
+        patience = check_standby(standby)
         async with _working_in_a_thread(self, store.store_id) as (thread, work):
-            await thread.run(work.begin)
-            await thread.run(work.check_end, await store.feed(advance=False).position())
-            subscription = store.subscribe(
-                after=work.position, streams=self.streams, types=self.types, advance=advance, poll=poll
-            )
-            async with subscription:
-                with self.closing(subscription):
-                    async for batch in subscription.batches(self.batch):
-                        await self._apply(store, thread, work, batch)
-                        handled += len(batch)
-                    await thread.run(work.skip, subscription.position)
+            if patience is None:
+                await thread.run(work.begin)
+                return await self._follow(store, thread, work, poll=poll, advance=advance)
+            async with _releasing_in_a_thread(thread, work):
+                if not await self._stand_by(thread, work, patience):
+                    return 0
+                beat_every = patience / limits.SIGNS_OF_LIFE
+                return await self._follow(store, thread, work, poll=poll, advance=advance, beat_every=beat_every)
+
+    async def _stand_by(self, thread: _Thread, work: Work, patience: float) -> bool:
+        """Wait until the projection is this worker's; ``False`` if it was closed before."""
+        pause = AsyncPause()
+        with self.closing(pause):
+            while not self.closed and not await thread.run(work.stand_by, patience, time.monotonic):
+                await pause.wait(min(patience / limits.SIGNS_OF_LIFE, LOOK_EVERY))
+        return not self.closed
+
+    async def _follow(
+        self,
+        store: AsyncEventStore,
+        thread: _Thread,
+        work: Work,
+        *,
+        poll: tuple[float, float] | None,
+        advance: bool,
+        beat_every: float | None = None,
+    ) -> int:
+        handled = 0
+        subscription = store.subscribe(
+            after=work.mark, streams=self.streams, types=self.types, advance=advance, poll=poll
+        )
+        if beat_every is not None:
+            subscription._beat_every(beat_every, partial(thread.run, work.beat))  # noqa: SLF001 - its own subscription
+        async with subscription:
+            with self.closing(subscription):
+                async for batch in subscription.batches(self.batch):
+                    await self._apply(store, thread, work, batch, subscription.mark_of)
+                    handled += len(batch)
+                await thread.run(work.skip, subscription.mark)
         return handled
 
     async def run_until_caught_up(self, store: AsyncEventStore, *, advance: bool = True) -> int:
@@ -183,21 +261,22 @@ class AsyncProjection(Definition):
         raise _fought_over(self)
 
     async def _catch_up(self, store: AsyncEventStore, thread: _Thread, work: Work, *, advance: bool) -> int:
-        feed = store.feed(after=work.position, streams=self.streams, types=self.types, advance=advance)
-        end, handled = await feed.position(), 0
-        work.check_end(end)
-        while batch := await _some(feed, self.batch):
+        feed = store.feed(after=work.mark, streams=self.streams, types=self.types, advance=advance)
+        end, handled = await feed.mark(), 0
+        async for batch in feed.batches(self.batch):
             if self.closed:
                 return handled
-            await self._apply(store, thread, work, batch)
+            await self._apply(store, thread, work, batch, feed.mark_of)
             handled += len(batch)
         await thread.run(work.skip, end)
         return handled
 
-    async def _apply(self, store: AsyncEventStore, thread: _Thread, work: Work, batch: list[FeedEvent]) -> None:
-        while (letter := await thread.run(work.apply, batch)) is not None:
+    async def _apply(
+        self, store: AsyncEventStore, thread: _Thread, work: Work, batch: list[FeedEvent], mark_of: MarkOf
+    ) -> None:
+        while (letter := await thread.run(work.apply, batch, mark_of)) is not None:
             await store.append(letter.stream, letter.event, key=letter.key)
-            await thread.run(work.skip, letter.position)
+            await thread.run(work.skip, letter.mark)
 
 
 class _Thread:
@@ -220,13 +299,13 @@ class _Thread:
 
 @contextmanager
 def _working(definition: Definition, store_id: UUID) -> Iterator[Work]:
-    with opened(definition.database, definition.driver) as database:
+    with definition.logging_its_end(), opened(definition.database, definition.driver) as database:
         yield Work(definition, database, store_id)
 
 
 @asynccontextmanager
 async def _working_in_a_thread(definition: Definition, store_id: UUID) -> AsyncIterator[tuple[_Thread, Work]]:
-    with ThreadPoolExecutor(1, thread_name_prefix="headstream-projection") as pool:
+    with definition.logging_its_end(), ThreadPoolExecutor(1, thread_name_prefix="headstream-projection") as pool:
         thread, stack = _Thread(pool), ExitStack()
         try:
             yield thread, await thread.run(stack.enter_context, _working(definition, store_id))
@@ -234,13 +313,31 @@ async def _working_in_a_thread(definition: Definition, store_id: UUID) -> AsyncI
             await thread.run(stack.close)
 
 
-async def _some(feed: AsyncFeedReading, size: int) -> list[FeedEvent]:
-    batch: list[FeedEvent] = []
-    async for event in feed:
-        batch.append(event)
-        if len(batch) == size:
-            break
-    return batch
+@contextmanager
+def _releasing(work: Work) -> Iterator[None]:
+    """Let a standby take over at the end of the block, whatever ends it."""
+    try:
+        yield
+    except CheckpointLost:
+        raise
+    except BaseException:
+        with suppress(Exception):  # which must not hide the error
+            work.release()
+        raise
+    work.release()
+
+
+@asynccontextmanager
+async def _releasing_in_a_thread(thread: _Thread, work: Work) -> AsyncIterator[None]:
+    try:
+        yield
+    except CheckpointLost:
+        raise
+    except BaseException:
+        with suppress(Exception):  # which must not hide the error
+            await thread.run(work.release)
+        raise
+    await thread.run(work.release)
 
 
 def _check_rebuild(definition: Definition) -> None:

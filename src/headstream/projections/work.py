@@ -11,6 +11,10 @@ Rules, and what each leans on:
 5. A generation that is being built is nobody's business until one transaction exchanges the views and drops the old tables. Before that a crash
    leaves the old one serving; after it, the new one.
 6. The old generation's worker is stopped before the new one catches up for the last time: so readers never see time go back.
+7. Beside the position its mark is kept, so that a run in another feed is told (:mod:`headstream.protocol.mark`).
+8. A standby looks at the row. It takes it over when its owner has released it, or when neither the position nor the count of the signs of life
+   has changed for a time, by the standby's clock. Looking and taking are one transaction with the row's lock (1): so of several standbys one
+   takes it, and an owner that was only paused is told by its next transaction.
 """
 
 from __future__ import annotations
@@ -29,7 +33,11 @@ from headstream.model import Event, FeedEvent
 from headstream.projections.databases import Database
 from headstream.projections.definition import Definition
 from headstream.projections.ledger import Ledger, Row, names_of
+from headstream.protocol.checkpoint import Watch
+from headstream.protocol.mark import START, Mark
 
+NO_OWNER: Final = ""
+"""The owner of a generation that its worker has released."""
 LETTER: Final = "EventNotProjected"
 """The type of a dead letter."""
 MAX_ERROR: Final = 1000
@@ -45,7 +53,7 @@ class Letter(NamedTuple):
     stream: str
     event: Event
     key: str
-    position: int
+    mark: Mark
 
 
 class _Failure(NamedTuple):
@@ -75,8 +83,14 @@ class Work:
         self._owner = f"{socket.gethostname()[:_MAX_HOST]}:{os.getpid()}:{uuid4().hex[:8]}"
         self._generation = 0
         self._tables = names_of(Row(0, 0, 0, 0, "", "", ""))
+        self._watch = Watch()
         #: Every event up to it is in the tables, or not wanted.
-        self.position = 0
+        self.mark = START
+
+    @property
+    def position(self) -> int:
+        """Every event up to it is in the tables, or not wanted."""
+        return self.mark.position
 
     # --- beginning -------------------------------------------------------------------------------------------------
 
@@ -84,6 +98,27 @@ class Work:
         """Take over the generation that serves; make the first if there is none."""
         self._twice(self._ledger.create)
         self._twice(self._begin)
+
+    def stand_by(self, patience: float, clock: Callable[[], float]) -> bool:
+        """Take over the generation that serves, if no other worker gives a sign of life; whether it was taken.
+
+        ``clock`` tells seconds. To be called again and again.
+        """
+        if self._watch.sign is None:
+            self._twice(self._ledger.create)
+        self._twice(partial(self._begin, patience, clock))
+        return self._generation > 0
+
+    def beat(self) -> None:
+        """Give those on standby a sign of life. Raises :class:`CheckpointLost`."""
+        with self._locked() as row:
+            self._ledger.beat(row)
+
+    def release(self) -> None:
+        """Let a standby take over at once, if this worker has a generation. Raises :class:`CheckpointLost`."""
+        if self._generation:
+            with self._locked() as row:
+                self._ledger.take(row.generation, NO_OWNER)
 
     def begin_rebuild(self, *, resume: bool) -> None:
         """Make a new generation beside the one that serves; or go on with one that was begun, if ``resume`` and there is one."""
@@ -97,7 +132,8 @@ class Work:
         except self._database.raced:
             action()
 
-    def _begin(self) -> None:
+    def _begin(self, patience: float | None = None, clock: Callable[[], float] = lambda: 0.0) -> None:
+        now = clock()
         with self._ledger.transaction() as rows:
             serving = next((row for row in rows if row.serving), None)
             if serving is None:
@@ -105,6 +141,10 @@ class Work:
                 self._ledger.show(serving.generation, serving.tables)
             else:
                 self._check(serving)
+                if patience is not None and serving.owner != NO_OWNER:
+                    self._watch = self._watch.saw(serving, now)
+                    if not self._watch.is_stale(now, patience):
+                        return
                 self._ledger.take(serving.generation, self._owner)
         self._work_on(serving)
 
@@ -153,20 +193,14 @@ class Work:
     def _work_on(self, row: Row) -> None:
         self._generation = row.generation
         self._tables = names_of(row)
-        self.position = row.position
-
-    def check_end(self, end: int) -> None:
-        """:class:`InvalidInput` if the feed ends at ``end``, and so before what was projected of it."""
-        if end < self.position:
-            raise InvalidInput(
-                f"projection {self._definition.name!r} is at position {self.position} and the feed ends at {end}: "
-                "the store is an older copy; rebuild the projection"
-            )
+        self.mark = row.place
 
     # --- events ----------------------------------------------------------------------------------------------------
 
-    def apply(self, batch: list[FeedEvent]) -> Letter | None:
+    def apply(self, batch: list[FeedEvent], mark_of: Callable[[FeedEvent], Mark]) -> Letter | None:
         """Project those of the events that come after :attr:`position`: all of them, or those before the first poison event.
+
+        ``mark_of`` tells where in the feed an event of the batch is.
 
         Returns what has to go to the dead letters before :meth:`skip` is called and the same batch applied again, or ``None``
         when all is done. Raises :class:`ProjectionStopped` if there are no dead letters, :class:`CheckpointLost`, and the errors
@@ -175,35 +209,36 @@ class Work:
         events = [event for event in batch if event.position > self.position]
         size = len(events)
         while events:
-            failure = self._try(events[:size])
+            failure = self._try(events[:size], mark_of)
             if failure is None:
                 del events[:size]
                 size = len(events)
             elif size > 1:
                 size = max(failure.at, 1)
             else:
-                return self._letter(events[0], failure.error)
+                return self._letter(events[0], failure.error, mark_of(events[0]))
         return None
 
-    def skip(self, position: int) -> None:
-        """Go past the events up to ``position``: they are in the dead letters, or not wanted."""
-        if position > self.position:
+    def skip(self, mark: Mark) -> None:
+        """Go past the events up to ``mark``: they are in the dead letters, or not wanted."""
+        if mark.position > self.position:
             with self._locked():
-                self._ledger.move(self._generation, position)
-            self.position = position
+                self._ledger.move(self._generation, mark)
+            self.mark = mark
 
-    def _try(self, events: list[FeedEvent]) -> _Failure | None:
+    def _try(self, events: list[FeedEvent], mark_of: Callable[[FeedEvent], Mark]) -> _Failure | None:
         """Project events in one transaction, or none of them."""
+        mark = mark_of(events[-1])
         try:
             with self._locked():
                 for number, event in enumerate(events):
                     self._handle(number, event)
-                self._ledger.move(self._generation, events[-1].position)
+                self._ledger.move(self._generation, mark)
         except _Refused as refused:
             return refused.failure
         except self._database.conflict as error:  # at the commit, which does not tell the event: halve
             return _Failure(len(events) // 2, error)
-        self.position = events[-1].position
+        self.mark = mark
         return None
 
     def _handle(self, number: int, event: FeedEvent) -> None:
@@ -222,7 +257,7 @@ class Work:
             raise _Refused(_Failure(number, error)) from error
         self._database.check()
 
-    def _letter(self, event: FeedEvent, error: Exception) -> Letter:
+    def _letter(self, event: FeedEvent, error: Exception, mark: Mark) -> Letter:
         name, stream = self._definition.name, self._definition.dead_letters
         if stream is None:
             raise ProjectionStopped(
@@ -243,16 +278,15 @@ class Work:
             "error": text.encode(errors="backslashreplace").decode(),
         }
         key = sha256(f"{self._generation} {event.position} {name}".encode()).hexdigest()
-        return Letter(stream, Event(LETTER, data), key, event.position)
+        return Letter(stream, Event(LETTER, data), key, mark)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """A transaction on the generation that this is working on, if it still is."""
+    def _locked(self) -> Iterator[Row]:
+        """A transaction on the generation that this is working on, if it still is; its row."""
         with self._ledger.transaction(self._generation) as rows:
-            self._check_owner(rows)
-            yield
+            yield self._check_owner(rows)
 
-    def _check_owner(self, rows: list[Row]) -> None:
+    def _check_owner(self, rows: list[Row]) -> Row:
         mine = next((row for row in rows if row.generation == self._generation), None)
         if mine is None:
             raise CheckpointLost(
@@ -261,6 +295,7 @@ class Work:
             )
         if mine.owner != self._owner:
             raise self._lost(mine, "another worker runs the projection: stop this one")
+        return mine
 
     def _lost(self, row: Row, message: str) -> CheckpointLost:
         return CheckpointLost(message, name=self._definition.name, owner=row.owner, position=row.position)
@@ -280,9 +315,15 @@ class Work:
         with self._ledger.transaction() as rows:
             self._check_owner(rows)
             others = [row for row in rows if row.generation != self._generation]
-            if any(row.serving and row.store == self._store and row.position > self.position for row in others):
+            if any(self._is_ahead(row) for row in others):
                 return False
             for row in others:
                 self._ledger.remove(row)
             self._ledger.show(self._generation, " ".join(self._definition.tables))
+            self._ledger.take(self._generation, NO_OWNER)
         return True
+
+    def _is_ahead(self, row: Row) -> bool:
+        """Whether a generation serves that another worker has taken to a later position of this store since its worker was stopped."""
+        ours = row.owner == self._owner  # then what it is ahead of is another feed: the store was restored
+        return bool(row.serving) and row.store == self._store and not ours and row.position > self.position

@@ -2,9 +2,11 @@
 
 Rules:
 
-* A place is a position in the feed and whatever saves requests from there on. What it yields are all events after its position, in order.
+* A place is a mark in the feed and whatever saves requests from there on. What it yields are all events after its position, in order.
 * One poll is bounded: one page of the feed, or one step of an advance and the first page of what it found.
 * When there is nothing to read and nothing in the inbox, a poll costs two small requests: the feed's head, not modified, and a list.
+* Each head that a poll sees, and the first page after it, is compared with the mark (:mod:`headstream.protocol.mark`). So a feed that was replaced is
+  noticed at once, without a request.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from typing import cast
 import msgspec
 
 from headstream.model import FeedEvent, Settings
-from headstream.protocol import feed, keys, read
+from headstream.protocol import feed, keys, mark, read
+from headstream.protocol.codec import Chain
 from headstream.protocol.feed import Progress
 from headstream.protocol.head import Known
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
 from headstream.protocol.verdicts import Cached, Defect
@@ -26,12 +30,17 @@ from headstream.protocol.verdicts import Cached, Defect
 class Place(msgspec.Struct, frozen=True):
     """How far a follower has come."""
 
-    position: int
+    mark: Mark
     """Everything up to it was returned."""
     cursor: Cursor | None = None
     """What is being read."""
     progress: Progress | None = None
     """The advance that is being made."""
+
+    @property
+    def position(self) -> int:
+        """Everything up to it was returned."""
+        return self.mark.position
 
 
 class Polled(msgspec.Struct, frozen=True):
@@ -43,6 +52,8 @@ class Polled(msgspec.Struct, frozen=True):
     """Whether there was nothing to read and nothing to do."""
     problems: list[Defect] | None = None
     """If an advance came to its end: why the feed does not have everything (feed, rule 9)."""
+    chain: Chain = ()
+    """The changesets of the feed that the events lie in."""
 
 
 def poll(
@@ -50,12 +61,12 @@ def poll(
 ) -> Gen[Polled]:
     """The next events after ``place``, if there are any; with ``advance``, the feed is advanced when it has none.
 
-    Raises :class:`Unavailable`, :class:`CorruptData` for the feed itself, and what a backend raises for good.
+    Raises :class:`Unavailable`, :class:`CorruptData` for the feed itself, :class:`FeedChanged`, and what a backend raises for good.
     """
     progress: Progress | None = None
     problems: list[Defect] | None = None
     if place.cursor is not None and not place.cursor.exhausted:
-        return (yield from _page(place.cursor, place.progress))
+        return (yield from _page(place.cursor, place.mark, place.progress))
     if advance:
         progress = yield from feed.step(settings, place.progress or Progress(), cached)
         known = progress.plan.feed if progress.plan is not None else None
@@ -65,15 +76,21 @@ def poll(
     else:
         known = yield from read.load_head(keys.FEED, cached(keys.FEED))
         idle = True
+    here = place.mark
     if known is not None:
         remember(known)
-        if known.state.version > place.position:
-            polled = yield from _page(Cursor(known, place.position + 1, known.state.version), progress)
+        if here.changeset is not None or progress is None:  # a number may be one that the advance is about to reach
+            mark.check_end(here, known)
+        if known.state.version > here.position:
+            polled = yield from _page(Cursor(known, here.position + 1, known.state.version), here, progress)
             return msgspec.structs.replace(polled, problems=problems)
-    return Polled([], Place(place.position, None, progress), idle, problems)
+        if known.state.version == here.position:
+            here = mark.end_of(known)
+    return Polled([], Place(here, None, progress), idle, problems)
 
 
-def _page(cursor: Cursor, progress: Progress | None) -> Gen[Polled]:
-    events, rest = yield from read.step(cursor)
-    place = Place(rest.first - 1, None if rest.exhausted else rest, progress)
-    return Polled(cast("list[FeedEvent]", events), place, idle=False)
+def _page(cursor: Cursor, before: Mark, progress: Progress | None) -> Gen[Polled]:
+    events, rest, chain = yield from read.page(cursor)
+    mark.check_next(before, chain, cursor.known)
+    place = Place(mark.at(chain, rest.first - 1), None if rest.exhausted else rest, progress)
+    return Polled(cast("list[FeedEvent]", events), place, idle=False, chain=chain)

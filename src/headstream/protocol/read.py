@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -80,11 +80,14 @@ def start(
     return Cursor(known, first, last, backwards)
 
 
-def step(cursor: Cursor, look: Callable[[Chain], None] | None = None) -> Gen[tuple[list[RecordedEvent], Cursor]]:
-    """The next events of a read that is not exhausted, in its direction, and the cursor after them.
+def step(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
+    """The next events of a read that is not exhausted, in its direction, and the cursor after them."""
+    events, rest, _ = yield from page(cursor)
+    return events, rest
 
-    ``look`` gets the changesets that hold them.
-    """
+
+def page(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor, Chain]]:
+    """The same, and the changesets that the events lie in, oldest first; some that lie before or after them may be among these."""
     state = cursor.known.state
     tail_first = state.fields.sealed.version + 1
     at = cursor.last if cursor.backwards else cursor.first
@@ -97,13 +100,11 @@ def step(cursor: Cursor, look: Callable[[Chain], None] | None = None) -> Gen[tup
         run = _window(siblings, at, cursor)
         chain = yield from _fetch(state.stream, run)
         first, last = max(cursor.first, run[0].ref.first), min(cursor.last, run[-1].last)
-    if look is not None:
-        look(chain)
     events = codec.recorded(state.stream, chain, first, last)
     if cursor.backwards:
         events.reverse()
-        return events, Cursor(cursor.known, cursor.first, first - 1, backwards=True, siblings=siblings)
-    return events, Cursor(cursor.known, last + 1, cursor.last, siblings=siblings)
+        return events, Cursor(cursor.known, cursor.first, first - 1, backwards=True, siblings=siblings), chain
+    return events, Cursor(cursor.known, last + 1, cursor.last, siblings=siblings), chain
 
 
 def tail_chain(known: Known, after: int = 0) -> Chain:

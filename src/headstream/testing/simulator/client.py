@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PATIENCE: Final = 1.0
+"""Of a standby, in seconds by its own clock, which moves by as much with each look."""
+LOOKS: Final = 4
+
 
 def _grown(state: list[str], event: Event) -> list[str]:
     return [*state, event.data]
@@ -279,11 +283,16 @@ class Client:
             poll=(0.1, 1.0),
             advance=rng.random() < 0.8,
             follow=True,
+            standby=bool(name) and rng.random() < 0.5 and PATIENCE,
         )
         world.tell(self.name, f"follows the feed as {name}")
         try:
+            looks = 0
+            while not follower.begun and looks < LOOKS:
+                yield from self.run(follower.begin(looks * PATIENCE))
+                looks += 1
             if not follower.begun:
-                yield from self.run(follower.begin())
+                return
             delivery = Delivery(follower.handled, [])
             world.deliveries.append(delivery)
             for _ in range(rng.randint(1, 12)):
@@ -294,6 +303,8 @@ class Client:
                     yield Pause(follower.pause())
                 if follower.unsaved and rng.random() < 0.3:
                     yield from self.run(follower.save())
+            if name is not None and rng.random() < 0.5:
+                yield from self.run(follower.save(release=True))
         except CheckpointLost:
             world.tell(self.name, f"lost the checkpoint {name}")
 
