@@ -14,6 +14,7 @@
 * ``AccessDenied`` and ``StoreNotFound`` (the container, bucket or folder is missing) are raised as such.
 * **Metadata** (:class:`About`) travels in the same request as the body. It is for people; a backend that has no place for it says
   so with ``keeps_metadata = False`` and drops it.
+* A backend whose requests go over a network says so with ``is_remote = True``: then clients that compete for a head measure how long a round trip takes, and take turns.
 
 :class:`Backend` is for callers that block, :class:`AsyncBackend` for asyncio. The conformance suite in ``headstream.testing``
 checks all of it.
@@ -98,10 +99,7 @@ class AsyncBackend(Protocol):
 
 
 def is_remote(backend: Backend | AsyncBackend) -> bool:
-    """Whether requests go over a network, so that clients that compete for an object have to take turns by themselves.
-
-    A backend says so by an attribute ``is_remote = True``. Those on the same machine have locks, which serve clients in turn.
-    """
+    """Whether a backend says by an attribute ``is_remote = True`` that its requests go over a network."""
     return getattr(backend, "is_remote", False) is True
 
 

@@ -16,7 +16,7 @@ _WEIGHT: Final = 1 / 8
 
 
 class Pace:
-    """One client's measure of a round trip. A storage on the same machine has none: its locks serve clients in turn."""
+    """One client's measure of a round trip. On a storage of the same machine none is measured."""
 
     def __init__(self, *, remote: bool) -> None:
         #: Whether commits are worth measuring.
