@@ -235,6 +235,19 @@ def open_files() -> set[str]:
     return found
 
 
+@pytest.mark.parametrize("place", ["sqlite", "files", "ministack"], indirect=True)
+async def test_all_tasks_are_cancelled(place: Place):
+    """As an application does that ends: leaving the block raises nothing of its own, and the store is closed."""
+    async with connect_async(place.url, advance_every=1) as store:
+        for number in range(20):
+            await store.append("s", Event("E", number))
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+    async with connect_async(place.url) as store:
+        assert [event.data async for event in store.read("s")] == [*range(20)]
+        assert [event.data async for event in store.feed()] == [*range(20)]
+
+
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc")
 @pytest.mark.parametrize("place", ["sqlite", "files"], indirect=True)
 @pytest.mark.parametrize("turns", range(6))
