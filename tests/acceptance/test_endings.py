@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.places import Place, connect_async
-from headstream import Event
+from acceptance.places import Place
+from headstream import Event, connect_async
 
 DESCRIPTORS = Path("/proc/self/fd")
 SECONDS = 20

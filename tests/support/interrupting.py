@@ -138,7 +138,7 @@ def every_place(
     The body of the loop has to do the work once; ``step`` leaves out places.
     """
     for place in range(first, most, step):
-        ended = []
+        ended: list[bool] = []
 
         def work(operation: Callable[[], object], place: int = place, ended: list[bool] = ended) -> bool:
             got_there = interrupted(operation, place)
