@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from headstream import NO_STREAM, Decider, Event, EventStore, connect
-from headstream.backends.cloud.backend import Workers
 from headstream.backends.memory import MemoryBackend
 from headstream.backends.objects import MemoryObjects
 from headstream.backends.objects_folder import FolderObjects
+from headstream.backends.workers import Workers
 from headstream.bells import bell_of
 from headstream.caches import Cache
 from headstream.protocol.ops import ALWAYS, Found, Put
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(params=PLACES)
-def kind(request: pytest.FixtureRequest) -> str:
+def kind(request):
     """Where the store is."""
     return request.param
 

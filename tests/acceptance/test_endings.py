@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.places import Place, connect_async
-from headstream import Event
+from acceptance.places import Place
+from headstream import Event, connect_async
 
 DESCRIPTORS = Path("/proc/self/fd")
 SECONDS = 20
@@ -233,6 +233,19 @@ def open_files() -> set[str]:
         with suppress(OSError):  # that of the listing itself
             found.add(str(descriptor.readlink()))
     return found
+
+
+@pytest.mark.parametrize("place", ["sqlite", "files", "ministack"], indirect=True)
+async def test_all_tasks_are_cancelled(place: Place):
+    """As an application does that ends: leaving the block raises nothing of its own, and the store is closed."""
+    async with connect_async(place.url, advance_every=1) as store:
+        for number in range(20):
+            await store.append("s", Event("E", number))
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+    async with connect_async(place.url) as store:
+        assert [event.data async for event in store.read("s")] == [*range(20)]
+        assert [event.data async for event in store.feed()] == [*range(20)]
 
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc")

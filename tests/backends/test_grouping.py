@@ -3,6 +3,8 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from types import NoneType
 
 import pytest
 
@@ -10,6 +12,7 @@ from headstream.backends import grouping
 from headstream.backends.grouping import Group
 from headstream.protocol.ops import Unknown
 from support.embedded import until
+from support.interrupting import interrupted
 
 
 class Server:
@@ -52,6 +55,12 @@ class Server:
             futures.append(pool.submit(self.group.run, work))
             until(lambda expected=waiting + 1: len(self.group._queue) == expected)
         return futures
+
+
+@pytest.fixture(autouse=True)
+def no_second_look(monkeypatch):
+    """Whoever waits is woken; what makes up for a lost offer would hide one that was forgotten."""
+    monkeypatch.setattr(grouping, "LOOK", 3600)
 
 
 @pytest.fixture
@@ -228,3 +237,30 @@ def test_many_threads_are_all_served(pool):
         assert answers == [(thread, turn) for turn in range(200)]
     assert sum(map(len, server.batches)) == 3200
     assert max(map(len, server.batches)) <= 5
+
+
+@pytest.mark.parametrize("again", [None, 1, 2, 3, 5, 8, 13, 21, 34])
+def test_a_leader_that_is_interrupted_at_any_place(pool, monkeypatch, again):
+    """Whoever waits is served or told; then all goes on. After one interrupt at once, after a second one when they look."""
+    if again is not None:
+        monkeypatch.setattr(grouping, "LOOK", 0.02)
+    for place in range(1, 1000):
+        server, followers, begun = Server(), [], []
+
+        def lead(_number, server=server, followers=followers, begun=begun):
+            for name in "ab":
+                waiting = len(server.group._queue)
+                followers.append(pool.submit(server.group.run, lambda _, name=name: begun.append(name) or name))
+                until(lambda waiting=waiting: len(server.group._queue) > waiting)
+            return "led"
+
+        got_there = interrupted(partial(server.group.run, lead), place, *([] if again is None else [again]))
+        for name, follower in zip("ab", followers, strict=False):
+            assert isinstance(follower.exception(30), NoneType | Unknown)
+            assert follower.exception() is not None or follower.result() == name
+        assert server.group.run(lambda _: "after") == "after"
+        assert len(begun) == len(set(begun))
+        assert not server.group._queue
+        if not got_there:
+            return
+    raise AssertionError

@@ -266,14 +266,15 @@ def _intent_target() -> Target:
 
 
 def _checkpoint_target() -> Target:
-    fields = checkpoint.Fields("projection 1", ident(5), 42, "host:1", MICROS)
+    fields = checkpoint.Fields("projection 1", ident(5), 42, "host:1", MICROS, ident(6), released=True)
     key = keys.checkpoint(fields.name)
 
     def read(body: bytes) -> bytes:
         found = checkpoint.decode(body, key, "etag")
-        return codec.seal(
-            "checkpoint", checkpoint.Fields(found.name, found.id, found.position, found.owner, found.micros)
+        again = checkpoint.Fields(
+            found.name, found.id, found.position, found.owner, found.micros, found.mark.changeset, found.released
         )
+        return codec.seal("checkpoint", again)
 
     return Target("checkpoint", read, pack(fields), _sealed("checkpoint"), key)
 

@@ -16,8 +16,11 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
+import headstream
+
 HERE: Final = str(Path(__file__).parents[1])
 """Code of the tests is not interrupted."""
+OURS: Final = str(Path(headstream.__file__).parent)
 
 
 class Interrupt(BaseException):
@@ -55,6 +58,13 @@ def _handler(code: CodeType, offset: int) -> int | None:
     return entries[place][2] if place >= 0 and offset < entries[place][1] else None
 
 
+def _is_ours(frame: FrameType) -> bool:
+    """Whether this is code of headstream, or of the standard library that it calls."""
+    if frame.f_code.co_filename.startswith(HERE):
+        return False
+    return OURS in frame.f_code.co_filename or (frame.f_back is not None and frame.f_back.f_trace is not None)
+
+
 class _Interrupter:
     """Raises when so many places were passed; then again, when so many more were, and so on."""
 
@@ -67,7 +77,7 @@ class _Interrupter:
         """What ``sys.settrace`` calls."""
         code = frame.f_code
         if event == "call":
-            if code.co_filename.startswith(HERE) or code.co_name in {"remove", "_remove", "__del__"}:
+            if code.co_name in {"remove", "_remove", "__del__"} or not _is_ours(frame):
                 return None  # what weak references and finalizers raise has no caller to go to
             frame.f_trace_lines, frame.f_trace_opcodes = False, True
             self._last.pop(frame, None)  # a generator that goes on
@@ -84,7 +94,7 @@ class _Interrupter:
 
     def profile(self, frame: FrameType, _event: str, _argument: Any) -> None:
         """What ``sys.setprofile`` calls: an exception out of a trace function ends tracing, which has to go on."""
-        if self.rest and sys.gettrace() is None:
+        if self.rest and sys.gettrace() is None and OURS in frame.f_code.co_filename:
             above: FrameType | None = frame
             while above is not None and not above.f_code.co_filename.startswith(HERE):
                 above.f_trace, above.f_trace_lines, above.f_trace_opcodes = self.trace, False, True
@@ -115,8 +125,8 @@ def interrupted(work: Callable[[], object], *places: int) -> bool:
     except Interrupt:
         pass
     finally:
-        sys.settrace(before[0])
         sys.setprofile(before[1])
+        sys.settrace(before[0])
     return len(interrupter.rest) < len(places)
 
 
@@ -128,7 +138,7 @@ def every_place(
     The body of the loop has to do the work once; ``step`` leaves out places.
     """
     for place in range(first, most, step):
-        ended = []
+        ended: list[bool] = []
 
         def work(operation: Callable[[], object], place: int = place, ended: list[bool] = ended) -> bool:
             got_there = interrupted(operation, place)

@@ -90,8 +90,10 @@ class Group:
                         if not job.settled:
                             self._lead()
                     self._offer()
-        except BaseException:
+        except BaseException as error:
             job.begun = True  # its caller leaves: a leader that has not begun it shall not do so
+            if not job.settled:
+                job.fail(error)
             self._offer()
             raise
         if job.error is not None:

@@ -91,8 +91,8 @@ class Workers:
     def begin(self, work: Callable[[], R]) -> Callable[[], R]:
         """Have ``work`` done by a thread; what is returned waits for its result, and is to be called once."""
         answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-        self.start(partial(_answer, work, answers))
-        return partial(_result, answers)
+        self.start(partial(answer, work, answers))
+        return partial(result, answers)
 
     def close(self) -> None:
         """Let the threads end, as soon as they have nothing to do. Idempotent; what is begun later still works."""
@@ -126,18 +126,20 @@ class Workers:
             call = inbox.get()
 
 
-def _answer(work: Callable[[], R], answers: SimpleQueue[tuple[Any, BaseException | None]]) -> None:
+def answer(work: Callable[[], R], answers: SimpleQueue[tuple[Any, BaseException | None]]) -> None:
+    """Do ``work``, and put what it returns or raises where somebody waits for it. Raises nothing."""
     try:
         answers.put((work(), None))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to who asked
         answers.put((None, error))
 
 
-def _result(answers: SimpleQueue[tuple[R, BaseException | None]]) -> R:
-    result, error = answers.get()
+def result(answers: SimpleQueue[tuple[R, BaseException | None]]) -> R:
+    """Wait for an answer; what it is, or the error that came instead is raised."""
+    value, error = answers.get()
     if error is not None:
         try:
             raise error
         finally:
             del error  # the error's traceback has this frame, which should not keep the error
-    return result
+    return value
