@@ -98,6 +98,7 @@ def save(name: str, before: Checkpoint | None, position: int, owner: str) -> Gen
     Raises :class:`CheckpointLost` when somebody else moved it; :class:`Unavailable` when it may or may not have moved; :class:`CorruptData`.
     """
     key = keys.checkpoint(name)
+    owner = owner.encode(errors="replace").decode()  # the name of a host may be no text
     position = max(position, before.position if before is not None else 0)
     ours: set[bytes] = set()
     for attempt in range(limits.FAULT_ATTEMPTS):
