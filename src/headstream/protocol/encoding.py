@@ -8,7 +8,7 @@ Rules:
 * What is written can be read, by any Python: text that is handed in as it is (``msgspec.Raw``) is decoded first; lists and mappings are
   nested ``MAX_NESTING`` deep at most, and whole numbers have ``MAX_DIGITS`` digits at most.
 * Plain values (dictionaries with strings as keys, lists, strings, numbers) cannot go wrong in most of these ways. All events of an
-  append are looked through together, level by level, to see that they are plain: that costs a fraction of their encoding. What is
+  append are looked through together, level by level, to see that they are plain: that costs about as much as their encoding. What is
   not plain is decoded once, as a reader will do.
 """
 
