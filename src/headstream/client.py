@@ -260,9 +260,8 @@ class EventStore:
         if limit is not None:
             check_number("limit", limit, 0)
         start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
-        return FeedReading(
-            self._recall, self._session, start, wanted, limit, advance=self._advance_to_read if advance else None
-        )
+        first = (lambda: self._session.report(self._advance().problems)) if advance else None
+        return FeedReading(self._recall, self._session, start, wanted, limit, advance=first)
 
     def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what was appended and is not there yet; how many events that were.
@@ -289,10 +288,6 @@ class EventStore:
             if told is not None:
                 told(progress.published)
         return progress
-
-    def _advance_to_read(self) -> None:
-        """Advance before the feed is read: what cannot be published is logged."""
-        self._session.report(self._advance().problems)
 
     def subscribe(
         self,
