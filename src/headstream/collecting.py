@@ -295,8 +295,9 @@ class _Collection:
     def _advance(self) -> None:
         """Which settles the intents."""
         if not self._dry:
-            published = self._store.advance()
-            self._sum = msgspec.structs.replace(self._sum, published=published)
+            progress = self._store._advance()  # noqa: SLF001 - a part of the same shell
+            self._store._session.report(progress.problems)  # noqa: SLF001
+            self._sum = msgspec.structs.replace(self._sum, published=progress.published)
 
     def _look_at_inbox(self) -> None:
         """Report the intents that should have been settled long ago."""

@@ -19,7 +19,8 @@
     ├── CorruptData            a stored object is not what was written: see ``details["key"]``
     └── UnsupportedFormat      the store was written by a newer headstream: upgrade
 
-Any other exception that escapes from headstream is a bug.
+Any other exception that escapes from headstream is a bug; but for ``RecursionError`` and ``MemoryError``, which speak of the process that
+called, not of what is stored.
 
 Each error has a ``details`` dictionary (names to plain values) for logs and metrics. Neither it nor the message
 ever holds event data or a credential.

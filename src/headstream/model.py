@@ -53,7 +53,9 @@ class Event(msgspec.Struct, frozen=True):
     ``metadata``: a mapping for what is about the event rather than in it: correlation ids, the user, a trace.
     ``id``: an id of the application's own, a string or UUID; at most 256 bytes. headstream does not need one.
 
-    Raises :class:`~headstream.InvalidInput` for a type, metadata or id that cannot be stored.
+    Lists and mappings may be nested 200 deep, and whole numbers have up to 640 digits. ``msgspec.Raw`` is kept as it is, if it is JSON.
+
+    Raises :class:`~headstream.InvalidInput` for a type, metadata or id that cannot be stored; ``append`` does for such data.
     """
 
     type: str

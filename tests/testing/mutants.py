@@ -248,6 +248,23 @@ MUTANTS = (
         2000,
     ),
     Mutant(
+        "take what cannot be read for dead",
+        VERDICTS,
+        "                verdicts.unreadable[waiting.popleft()[0].state.stream] = error\n",
+        "                for entry in waiting.popleft()[1]:\n                    verdicts.add(entry, None)\n",
+        2000,
+    ),
+    Mutant(
+        "publish what follows a changeset that cannot be read",
+        VERDICTS,
+        "                verdicts.unreadable[waiting.popleft()[0].state.stream] = error\n",
+        "                known, past, follows = waiting.popleft()\n"
+        "                verdicts.unreadable[known.state.stream] = error\n"
+        "                if follows[1:]:\n"
+        "                    waiting.append((known, past[1:], follows[1:]))\n",
+        4000,
+    ),
+    Mutant(
         "forget which changeset it was that follows the version",
         VERDICTS,
         "isinstance(frame, Frame) and frame.id == entry.id else None",

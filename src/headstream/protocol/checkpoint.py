@@ -119,6 +119,7 @@ def save(name: str, before: Checkpoint | None, mark: Mark, owner: str, *, releas
     Raises :class:`CheckpointLost` when somebody else moved it; :class:`Unavailable` when it may or may not have moved; :class:`CorruptData`.
     """
     key = keys.checkpoint(name)
+    owner = owner.encode(errors="replace").decode()  # the name of a host may be no text
     if before is not None and before.position > mark.position:
         mark = before.mark
     ours: set[bytes] = set()

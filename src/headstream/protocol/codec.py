@@ -8,10 +8,12 @@ Rules:
 * A body larger than ``MAX_OBJECT`` is not looked into; nor are fields larger than ``MAX_FIELDS``. What may hold anything is decoded
   bit by bit, if it is large: a byte of MessagePack can become a hundred bytes of memory.
 * A body of a newer format is :class:`UnsupportedFormat`; any other body that is not what a writer of this
-  format makes is :class:`CorruptData` with the object's key (MessagePack that is longer than it need be is taken: the checksum is of what is there). Decoders raise nothing else, whatever the bytes.
+  format makes is :class:`CorruptData` (but for a stack of this process that is too small to tell, which stays a ``RecursionError``) with the object's key (MessagePack that is longer than it need be is taken: the checksum is of what is there). Decoders raise nothing else, whatever the bytes.
 * A frame is one changeset: the CRC-32 of what follows (4 bytes, big-endian), then its MessagePack. It is encoded once, and copied
   byte for byte ever after. ``digest(n) = sha256(digest(n-1) + frame(n))``, with 32 zero bytes before the first.
 * The events of the feed's changesets are whole :class:`FeedEvent` arrays, so that a replay decodes each by one step of C.
+* Whatever an encoder accepts, its decoder accepts: the bounds are in the types below, and what is written is checked by them (:func:`seal`) or by the same
+  numbers (:func:`encode_frame`, :func:`head.encode`). What is not storable is :class:`InvalidInput`, before anything is sent.
 * Event data keeps its kind (:mod:`headstream.protocol.encoding`).
 """
 

@@ -8,7 +8,7 @@ Rules:
 * What is written can be read, by any Python: text that is handed in as it is (``msgspec.Raw``) is decoded first; lists and mappings are
   nested ``MAX_NESTING`` deep at most, and whole numbers have ``MAX_DIGITS`` digits at most.
 * Plain values (dictionaries with strings as keys, lists, strings, numbers) cannot go wrong in most of these ways. All events of an
-  append are looked through together, level by level, to see that they are plain: that costs a fraction of their encoding. What is
+  append are looked through together, level by level, to see that they are plain: that costs about as much as their encoding. What is
   not plain is decoded once, as a reader will do.
 """
 
@@ -158,6 +158,7 @@ def _legible(value: Any, *, as_it_is: bool = False) -> str:
     members of one name, unless it was handed in as text, which is stored ``as_it_is``.
     """
     text = _to_json(value).decode()
+    _check_raw(value)
     if text.count("[") + text.count("{") > limits.MAX_NESTING and is_deep_json(text):
         raise ValueError(
             f"it is nested too deeply: {limits.MAX_NESTING} lists and mappings within each other are possible"
@@ -167,6 +168,21 @@ def _legible(value: Any, *, as_it_is: bool = False) -> str:
     if _to_json(_from_json(text)).decode() != text and not as_it_is:
         json.loads(text, object_pairs_hook=_check_names)
     return text
+
+
+def _check_raw(value: Any) -> None:
+    """What decoding raises for a text in ``value`` that is no JSON by itself, though it may become some among others."""
+    if isinstance(value, msgspec.Raw):
+        _from_json(value)
+    elif names := getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", None):
+        for name in names:
+            _check_raw(getattr(value, name, None))
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            _check_raw(part)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for part in value:
+            _check_raw(part)
 
 
 def _check_names(members: list[tuple[str, Any]]) -> None:
@@ -207,6 +223,8 @@ def _check_null(text: str, value: object) -> None:
 
 def _builtin(value: object) -> object:
     """What msgspec does not know by itself: pydantic models, and whatever else offers ``model_dump``."""
+    if isinstance(value, msgspec.Raw):  # to_builtins does not know it; an encoder does
+        return _from_json(value)
     dump = getattr(value, "model_dump", None)
     if callable(dump):
         return dump(mode="json")

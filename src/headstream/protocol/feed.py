@@ -13,7 +13,7 @@ An advance moves committed changesets from the inbox into the feed::
                    its changeset is in the stream    -> publish it
                    the stream has grown past it      -> it is dead: delete the objects that were made for it, and the intent
                    its stream cannot be read         -> leave it, and all of the stream that follows it (rule 9)
-                  else, younger than the grace      -> leave it
+                   else, younger than the grace      -> leave it
                    else                              -> fence the head, then it is dead
               7  append the events to the feed, at the version of 1, with the settled intents listed in the new head
     clear     8  DELETE the settled intents; whoever waits for the events has them before that
@@ -37,7 +37,6 @@ Rules, and what each leans on:
    it: the second list ends where the first one did, or behind what the feed of 1 lists as settled, if that is later (rule 2). Memory is bounded, whatever waits.
 8. When an intent is old is judged by its id and this machine's clock. Wrong clocks cost a slow writer a conflict; and a dead intent of a stream
    whose ids are ahead of the clock waits until the stream grows, or the clock is there.
-
 9. What cannot be read stops nothing but itself: the intents of a stream whose head or changesets cannot be read, and dead intents that cannot be read, stay
    where they are. The advance goes on with all others, passes over that stream for the rest of its way, so that no window is full of it, and tells of it
    when it is done. Only what the feed of 1 lists as settled is deleted of it, too (rule 2). An object that is no intent may hide one of any

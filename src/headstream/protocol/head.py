@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, UnsupportedFormat
+from headstream.errors import CorruptData, InvalidInput, UnsupportedFormat
 from headstream.model import Settings
 from headstream.protocol import codec, keys, snapshot, tail
 from headstream.protocol.codec import NO_DIGEST, Count, Digest, Id, Name, Version
@@ -234,7 +234,11 @@ def _inconsistency(fields: Fields, frames: int) -> str | None:
 
 
 def encode(state: State) -> bytes:
-    """The body of the head object."""
+    """The body of the head object. Raises :class:`InvalidInput` for numbers that no reader would take."""
+    if not (0 <= state.fields.version <= limits.MAX_VERSION and 0 <= state.fields.fence <= limits.MAX_VERSION):
+        raise InvalidInput(
+            f"a head counts to {limits.MAX_VERSION}: the stream can be neither extended nor fenced any more"
+        )
     fields, packed_tail = state.fields, state.packed_tail
     loose, extensions = state.tail, fields.extensions
     if packed_tail is not None and packed_tail.body is not None:

@@ -93,6 +93,7 @@ def examine(stream: str) -> Gen[Wreck]:
 
 def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
     """What can be believed of a body."""
+    packed = body
     try:
         codec.check_format(body, key)
         _, _, _, packed, tail = _body.decode(body)
@@ -102,7 +103,7 @@ def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
     except (CorruptData, UnsupportedFormat, msgspec.DecodeError, UnicodeDecodeError):
         return wreck
     except RecursionError as error:
-        if error is codec.undecodable("", body, error, key):
+        if error is codec.undecodable("", packed, error, key):
             raise
         return wreck
     if fields.stream != wreck.stream or fields.version == 0 or not fields.extensions.keys() <= KNOWN:

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData
+from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.protocol import codec
 from headstream.protocol.codec import Id
 from headstream.protocol.compression import expand
@@ -101,7 +101,7 @@ def is_only_the_time(raws: Sequence[bytes], stream: str, key: str) -> bool:
     """Whether nothing but times is wrong with changesets that cannot be read."""
     try:
         return retimed(raws, stream, key).changed > 0
-    except CorruptData:
+    except (CorruptData, UnsupportedFormat):
         return False
 
 
@@ -109,5 +109,5 @@ def is_only_the_time_of(body: bytes, key: str, stream: str, ref: Ref, last: int)
     """The same of a segment."""
     try:
         return in_segment(body, key, stream, ref, last).changed > 0
-    except CorruptData:
+    except (CorruptData, UnsupportedFormat):
         return False

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData
+from headstream.errors import CorruptData, InvalidInput
 from headstream.protocol import codec, keys
 from headstream.protocol.codec import Count, Id, Name, Version
 from headstream.protocol.ops import ALWAYS, Put
@@ -105,12 +105,22 @@ def keep(
     others = [entry for entry in before if (entry.name, entry.version) != (kept.name, kept.version)]
     others = sorted(others, key=lambda entry: entry.at)[max(0, len(others) + 1 - limits.MAX_SNAPSHOTS) :]
     size, at = len(kept.state), at if kept.at is None else kept.at
+    _check(kept, size, at)
     room = limits.SNAPSHOT_INLINE - sum([entry.size for entry in others if entry.state is not None])
     if size <= room:
         return [*others, Snapshot(kept.name, kept.version, at, size, kept.state, None)], ()
     fields = Fields(stream, at, attempt, follows, kept.name, kept.version)
     put = Put(keys.snapshot(stream, at, attempt), codec.seal("snapshot", fields, kept.state, check=_fields), ALWAYS)
     return [*others, Snapshot(kept.name, kept.version, at, size, None, attempt)], (put,)
+
+
+def _check(kept: Kept, size: int, at: int) -> None:
+    """:class:`InvalidInput` for a state that no reader of the head would take."""
+    try:
+        msgspec.convert((kept.name, kept.version, at, size, None, None), Snapshot)
+        kept.name.encode()
+    except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
+        raise InvalidInput(f"the state of a decider cannot be kept: {error}") from None
 
 
 def decode(body: bytes, key: str, stream: str) -> tuple[Fields, bytes]:

@@ -95,6 +95,8 @@ class Client:
         self.skew = skew
         """Microseconds by which its clock is wrong."""
         self.session = Session(world.settings, cache_bytes=world.rng.choice((0, 100_000)))
+        self.unreadable: str | None = None
+        """A stream of which this client gets damaged objects."""
         self._seen: dict[str, list[str]] = {}
 
     def live(self, actions: int) -> Steps[None]:
@@ -256,11 +258,17 @@ class Client:
         self.world.check(version >= least, f"{self.name} saw {stream} at {version} after {least} was acknowledged")
 
     def advance(self) -> Steps[None]:
-        """An advance of the feed."""
-        self.world.tell(self.name, "advances the feed")
+        """An advance of the feed; sometimes one of the streams cannot be read meanwhile."""
+        world = self.world
+        if world.eyes.random() < world.blindness:
+            self.unreadable = world.eyes.choice(world.streams)
+        world.tell(self.name, f"advances the feed{f', blind for {self.unreadable}' if self.unreadable else ''}")
         progress = Progress()
-        while not progress.done:
-            progress = yield from self.run(self.session.advance(progress))
+        try:
+            while not progress.done:
+                progress = yield from self.run(self.session.advance(progress))
+        finally:
+            self.unreadable = None
 
     def read_feed(self) -> Steps[None]:
         """A read of the feed, checked against what this client saw of it before."""

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from headstream.drivers.ids import stamped
 from headstream.model import Settings
+from headstream.protocol import keys
 from headstream.protocol.head import fenced, put
-from headstream.protocol.ops import FAULTS, Get, GiveWay, List, NotApplied, Pause, Put, Stamp
+from headstream.protocol.ops import FAULTS, Found, Get, GiveWay, List, NotApplied, Pause, Put, Stamp
 from headstream.protocol.read import load_head
 from headstream.testing.simulator.client import FEED_HABITS, HABITS, Client, Crash, Deed, Delivery, Habit
 from headstream.testing.simulator.requests import Remove, Request, Steps
@@ -42,6 +43,9 @@ class World:
         self.weather = self.drawn = Weather.draw(rng)
         self.stickiness = rng.choice((0.0, 0.0, 0.7, 0.9, 0.97))
         """How likely the client that acted last acts again: then others are slow, and find much changed."""
+        self.eyes = Random(f"eyes {seed}")  # noqa: S311 - of its own, so that the rest of a history is what it was
+        self.blindness = self.eyes.choice((0.0, 0.0, 0.0, 0.4))
+        """How likely an advance cannot read one of the streams."""
         self.page = rng.choice((1, 2, 3, 1000))
         """Keys in one page of a list."""
         self.pace = rng.choice((100, 5_000, 300_000))
@@ -128,7 +132,12 @@ class World:
             raise Crash
         if weather.jump and isinstance(request, Stamp) and self.rng.random() < weather.jump:
             client.skew += self.rng.randint(-2 * SECOND, 2 * SECOND)
-        return self._answer(client.name, client.skew, request, before)
+        answer = self._answer(client.name, client.skew, request, before)
+        if client.unreadable is not None and isinstance(request, Get) and isinstance(answer, Found):
+            head, segment = keys.head(client.unreadable), keys.segment(client.unreadable, 1, b"")
+            if request.key == head or request.key.startswith(segment[: segment.rindex("/") + 1]):
+                return Found(b"damaged", answer.etag)
+        return answer
 
     def _answer(self, who: str, skew: int, request: Request, before: list[str] | None) -> Any:
         if isinstance(request, Stamp):
