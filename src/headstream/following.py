@@ -213,7 +213,6 @@ class Follower:
 
     def next_event(self, loop: object = None) -> FeedEvent | None:
         """The next event that is at hand, after :meth:`ask`."""
-        self.ask(loop)
         if not self._events:
             return None
         event = self._events.popleft()
@@ -222,7 +221,6 @@ class Follower:
 
     def next_batch(self, size: int, loop: object = None) -> list[FeedEvent]:
         """The next events that are at hand, at most ``size``, after :meth:`ask`."""
-        self.ask(loop)
         batch = [self._events.popleft() for _ in range(min(size, len(self._events)))]
         if batch:
             self._last, self._giver, self._given = batch, loop, batch[-1].position
@@ -234,7 +232,7 @@ class Follower:
         if self._events:
             self.handled = self._given
         else:
-            self.handled = self._place.mark.position
+            self.handled = self._given = self._place.mark.position
             self._chain = ()
 
     def poll(self) -> Gen[Polled]:
@@ -274,6 +272,11 @@ class Follower:
             if mark.position == position:
                 return mark
         return at(self._chain, position)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it has a checkpoint to save."""
+        return self._saved is not None
 
     @property
     def unsaved(self) -> bool:

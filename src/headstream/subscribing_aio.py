@@ -165,6 +165,8 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
 
     async def _save_if_due(self) -> bool:
         """Save the checkpoint, if it is time; whether this worker may go on."""
+        if self._beat is None and not self._follower.keeps:
+            return True
         now = time.monotonic()
         if self._beat is not None and now >= self._next_beat:
             self._next_beat = now + self._beats_every

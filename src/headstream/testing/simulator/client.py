@@ -304,6 +304,7 @@ class Client:
             delivery = Delivery(follower.handled, [])
             world.deliveries.append(delivery)
             for _ in range(rng.randint(1, 12)):
+                follower.ask()
                 batch = cast("list[RecordedEvent]", follower.next_batch(rng.randint(1, 3)))
                 if batch:
                     delivery.events += _facts(batch)
