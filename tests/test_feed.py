@@ -603,12 +603,12 @@ async def test_async_advances_by_itself(aio):
     """In a task beside the appends; closing waits for it."""
     for _ in range(2):
         await aio.append("s", Event("E"))
-    assert aio._advancing is None
+    assert aio._own.advancing is None
     await aio.append("s", Event("E"))
-    task = aio._advancing
+    task = aio._own.advancing
     assert task is not None
     await task
-    assert aio._advancing is None
+    assert aio._own.advancing is None
     assert inbox(backend_of(aio)) == 0
 
 
@@ -617,10 +617,10 @@ async def test_async_one_advance_at_a_time(aio):
     tasks = set()
     for _ in range(9):
         await aio.append("s", Event("E"))
-        aio._advancing = aio._advancing or asyncio.get_running_loop().create_future()
-        tasks.add(id(aio._advancing))
+        aio._own.advancing = aio._advancing or asyncio.get_running_loop().create_future()
+        tasks.add(id(aio._own.advancing))
     assert len(tasks) == 1
-    aio._advancing = None
+    aio._own.advancing = None
 
 
 async def test_async_advance_that_fails_by_itself(aio, caplog):
@@ -631,8 +631,8 @@ async def test_async_advance_that_fails_by_itself(aio, caplog):
     backend.faults.extend([None, DOWN])
     with caplog.at_level(logging.WARNING, "headstream"):
         await aio.append("s", Event("E"))
-        assert aio._advancing is not None
-        await aio._advancing
+        assert aio._own.advancing is not None
+        await aio._own.advancing
     assert "the feed was not advanced" in caplog.text
     assert inbox(backend) == 3
 
@@ -641,7 +641,7 @@ async def test_async_closing_ends_an_advance(aio):
     """Between two steps; what was begun is finished."""
     for _ in range(3):
         await aio.append("s", Event("E"))
-    task = aio._advancing
+    task = aio._own.advancing
     assert task is not None
     await aio.close()
     assert task.done()

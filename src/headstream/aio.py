@@ -64,6 +64,20 @@ class Runner(Protocol):
         """Let go of files and connections."""
 
 
+class _Own:
+    """What belongs to tasks of this process: a forked child has neither."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Start afresh."""
+        #: Held by tasks that append to a stream.
+        self.turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self.advancing: asyncio.Task[None] | None = None
+
+
 class AsyncEventStore:
     """Streams of events in one place of storage. Made by :func:`headstream.connect_async`. Safe to use from several tasks."""
 
@@ -71,17 +85,11 @@ class AsyncEventStore:
         self._runner = runner
         self._description = description
         self._session = Session(description.settings, cache_bytes, description.store_id, runner.meter)
-        self.after_fork()
-        forks.watch(self)
+        self._own = _Own()
         self._bell = bell_of(description.store_id)
         self._closed = False
         #: Where the store is; without credentials.
         self.url = url
-
-    def after_fork(self) -> None:
-        """The tasks that had turns, and the one that advanced, are in the parent."""
-        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
-        self._advancing: asyncio.Task[None] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -111,7 +119,7 @@ class AsyncEventStore:
         if publish:
             self._session.check_feed()
             since = await self._run(self._session.feed_version())
-        async with self._turns.setdefault(stream, Lock()):
+        async with self._own.turns.setdefault(stream, Lock()):
             head = await self._append(request)
         return await self._publish(head, since) if publish else head
 
@@ -119,8 +127,8 @@ class AsyncEventStore:
         """Append, in one's turn: writers of one process that raced each other would only cost refused commits."""
         head = await self._run(self._session.append(request))
         self._bell.ring()
-        if self._session.is_advance_due() and self._advancing is None:
-            self._advancing = asyncio.create_task(self._advance())
+        if self._session.is_advance_due() and self._own.advancing is None:
+            self._own.advancing = asyncio.create_task(self._advance())
         return head
 
     async def _publish(self, head: Head, since: int) -> Head:
@@ -146,7 +154,7 @@ class AsyncEventStore:
         except HeadstreamError as error:  # the events are safe in their streams: whoever reads the feed meets it again
             log.warning("the feed was not advanced: %s", error)
         finally:
-            self._advancing = None
+            self._own.advancing = None
 
     @overload
     async def transact(  # type: ignore[overload-overlap]  # a pair is an iterable, too: the first that fits is meant
@@ -192,7 +200,7 @@ class AsyncEventStore:
         work = Transaction(
             self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts, max_age=max_age
         )
-        async with self._turns.setdefault(stream, Lock()):
+        async with self._own.turns.setdefault(stream, Lock()):
             while (decision := work.decision) is None:
                 if work.unread:
                     work.fold(await self._recall(work.read()))
@@ -328,8 +336,8 @@ class AsyncEventStore:
     async def close(self) -> None:
         """Let go of files and connections. Idempotent."""
         self._closed = True
-        if self._advancing is not None:
-            await self._advancing
+        if self._own.advancing is not None:
+            await self._own.advancing
         await self._runner.close()
 
     async def _run(self, gen: Gen[T]) -> T:
