@@ -617,7 +617,7 @@ async def test_async_one_advance_at_a_time(aio):
     tasks = set()
     for _ in range(9):
         await aio.append("s", Event("E"))
-        aio._own.advancing = aio._advancing or asyncio.get_running_loop().create_future()
+        aio._own.advancing = aio._own.advancing or asyncio.get_running_loop().create_future()
         tasks.add(id(aio._own.advancing))
     assert len(tasks) == 1
     aio._own.advancing = None
