@@ -151,7 +151,7 @@ async def test_tasks_take_turns(store, watched):
 
     await asyncio.gather(*(write() for _ in range(8)))
     assert watched.take() == ["commit heads/s"] * 40
-    assert not store._turns, "a turn is kept for a stream that nobody appends to"
+    assert not store._own.turns, "a turn is kept for a stream that nobody appends to"
 
 
 async def test_clients_race(watched):

@@ -630,10 +630,10 @@ async def test_async_one_advance_at_a_time(aio):
     tasks = set()
     for _ in range(9):
         await aio.append("s", Event("E"))
-        aio._advancing = aio._advance_going_on() or asyncio.get_running_loop().create_future()
-        tasks.add(id(aio._advancing))
+        aio._own.advancing = aio._advance_going_on() or asyncio.get_running_loop().create_future()
+        tasks.add(id(aio._own.advancing))
     assert len(tasks) == 1
-    aio._advancing = None
+    aio._own.advancing = None
 
 
 async def test_async_advance_that_fails_by_itself(aio, caplog):
@@ -644,8 +644,8 @@ async def test_async_advance_that_fails_by_itself(aio, caplog):
     backend.faults.extend([None, DOWN])
     with caplog.at_level(logging.WARNING, "headstream"):
         await aio.append("s", Event("E"))
-        assert aio._advancing is not None
-        await aio._advancing
+        assert aio._own.advancing is not None
+        await aio._own.advancing
     assert "the feed was not advanced" in caplog.text
     assert inbox(backend) == 3
 
@@ -654,7 +654,7 @@ async def test_async_closing_ends_an_advance(aio):
     """Between two steps; what was begun is finished."""
     for _ in range(3):
         await aio.append("s", Event("E"))
-    task = aio._advancing
+    task = aio._own.advancing
     assert task is not None
     await aio.close()
     assert task.done()

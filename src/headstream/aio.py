@@ -67,6 +67,20 @@ class Runner(Protocol):
         """Let go of files and connections."""
 
 
+class _Own:
+    """What belongs to tasks of this process: a forked child has neither."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Start afresh."""
+        #: Held by tasks that append to a stream.
+        self.turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self.advancing: asyncio.Task[None] | None = None
+
+
 class AsyncEventStore:
     """Streams of events in one place of storage. Made by :func:`headstream.connect_async`. Safe to use from several tasks."""
 
@@ -74,17 +88,11 @@ class AsyncEventStore:
         self._runner = runner
         self._description = description
         self._session = Session(description.settings, cache_bytes, description.store_id, runner.meter)
-        self.after_fork()
-        forks.watch(self)
+        self._own = _Own()
         self._bell = bell_of(description.store_id)
         self._closed = False
         #: Where the store is; without credentials.
         self.url = url
-
-    def after_fork(self) -> None:
-        """The tasks that had turns, and the one that advanced, are in the parent."""
-        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
-        self._advancing: asyncio.Task[None] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -114,7 +122,7 @@ class AsyncEventStore:
         if publish:
             self._session.check_feed()
             since = await self._run(self._session.feed_version())
-        async with self._turns.setdefault(stream, Lock()):
+        async with self._own.turns.setdefault(stream, Lock()):
             head = await self._append(request)
         return await self._publish(head, since) if publish else head
 
@@ -123,12 +131,12 @@ class AsyncEventStore:
         head = await self._run(self._session.append(request))
         self._bell.ring()
         if self._session.is_advance_due() and self._advance_going_on() is None:
-            self._advancing = asyncio.create_task(self._advance_beside())
+            self._own.advancing = asyncio.create_task(self._advance_beside())
         return head
 
     def _advance_going_on(self) -> asyncio.Task[None] | None:
         """The task that advances the feed beside the appends. One that was cancelled, or whose loop has ended, does not."""
-        task = self._advancing
+        task = self._own.advancing
         return None if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop() else task
 
     async def _publish(self, head: Head, since: int) -> Head:
@@ -201,7 +209,7 @@ class AsyncEventStore:
         work = Transaction(
             self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts, max_age=max_age
         )
-        async with self._turns.setdefault(stream, Lock()):
+        async with self._own.turns.setdefault(stream, Lock()):
             while (decision := work.decision) is None:
                 if work.unread:
                     work.fold(await self._recall(work.read()))

@@ -32,7 +32,7 @@ from headstream import limits
 from headstream.backends import forks
 from headstream.backends.filelock import FileLock
 from headstream.backends.grouping import Group, Job
-from headstream.backends.sqlite_faults import beside, explain, is_damage
+from headstream.backends.sqlite_faults import beside, explain, is_damage, is_doubtful
 from headstream.backends.sqlite_file import check_room, connect_reader, connect_writer, prepare
 from headstream.backends.sqlite_pool import Pool
 from headstream.chance import bits80
@@ -242,7 +242,8 @@ class SqliteBackend:
                     connection.rollback()
                 answers = self._write(connection, arriving, jobs)
             except (sqlite3.Error, _SpoiltError, Unknown) as error:
-                if is_damage(_reason(error)) or (writer.connection is not None and writer.connection.in_transaction):
+                doubtful = isinstance(error, Unknown) or is_doubtful(_reason(error))
+                if doubtful or (writer.connection is not None and writer.connection.in_transaction):
                     self._pool.discard(writer)
                 raise
             if not self._pool.has_log(writer):

@@ -26,6 +26,14 @@ def is_damage(error: BaseException) -> bool:
     return _code(error) & 0xFF in _DAMAGED
 
 
+def is_doubtful(error: BaseException) -> bool:
+    """Whether the connection that failed may not be as it should be, so that a new one must take its place.
+
+    For example SQLite takes a lock that it could not give back for one that is still held, until the connection is closed.
+    """
+    return _code(error) & 0xFF not in {0, sqlite3.SQLITE_FULL}
+
+
 def explain(
     error: Exception, path: Path, *, key: str = "", committing: bool = False, creating: bool = False
 ) -> Exception:
