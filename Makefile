@@ -33,7 +33,11 @@ help: ## What there is to make
 demo: $(VENV)/.cli ## A tour of headstream, in a minute
 	@$(BIN)/headstream demo
 
-test: setup lint types layers unit ## Everything that must pass
+test: ## Everything that must pass, and how long each part of it takes
+	@took=; for part in setup lint types layers unit; do \
+		began=$$(date +%s); $(MAKE) --no-print-directory $$part || exit 1; \
+		took="$$took $$part $$(($$(date +%s) - began)) s,"; \
+	done; echo "took:$${took%,}"
 
 setup: $(VENV)/.dev ## Install what development and tests need
 	@PYTHONPATH=tests $(BIN)/python -m servers.install

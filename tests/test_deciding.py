@@ -5,10 +5,10 @@ What every client does on every backend is in ``support.api_deciding``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -198,6 +198,27 @@ def test_events_of_unknown_types(store):
         load()
 
 
+class Scanned(NamedTuple):
+    """A tuple that is one thing."""
+
+    place: int
+    gate: int
+
+
+async def streaming() -> AsyncIterator[Deposited]:
+    """Events that must be waited for."""
+    yield Deposited(1)
+
+
+async def waiting(_state: Any) -> None:
+    """Not a plain function."""
+
+
+def generated(state: int, _event: Event) -> Iterator[int]:
+    """A fold that yields."""
+    yield state
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "why"),
     [
@@ -206,6 +227,9 @@ def test_events_of_unknown_types(store):
         ((int, counted, [Deposited]), {}, "events is a Registry, not list"),
         ((int, counted), {"name": ""}, "a decider's name cannot be empty"),
         ((int, counted), {"version": 0}, "a decider's version is 0"),
+        ((int, waiting), {}, "evolve is a plain function that returns a state, and not a coroutine function"),
+        ((waiting, counted), {}, "initial is a plain function that returns a state, and not a coroutine function"),
+        ((int, generated), {}, "evolve is a plain function that returns a state, and not a generator function"),
     ],
 )
 def test_what_is_no_decider(arguments, options, why):
@@ -273,10 +297,6 @@ class Empty(BaseModel):
     """A model can be iterated, over its fields."""
 
 
-async def waiting(_state: Any) -> None:
-    """Not a plain function."""
-
-
 @pytest.mark.parametrize(
     ("decide", "why"),
     [
@@ -285,10 +305,21 @@ async def waiting(_state: Any) -> None:
         (lambda _: 7, "not int"),
         (lambda _: Closed(), "not Closed: is its class registered"),
         (lambda _: Empty(), "not Empty: is its class registered"),
-        (lambda _: [Deposited(1), Closed()], "no event type is registered for Closed"),
-        (lambda _: ("result", Deposited(1)), "no event type is registered for str"),
-        (lambda _: (Closed(), Deposited(1)), "no event type is registered for Closed"),
-        (lambda _: Event("Deposited", {"cents": 1}), "not Event"),
+        (lambda _: [Deposited(1), Closed()], "not Closed: is its class registered"),
+        (lambda _: ("result", Deposited(1)), r"a pair with one event: return \(result, \[event\]\)"),
+        (lambda _: (None, Deposited(1)), "a pair with one event"),
+        (lambda _: (Closed(), Deposited(1)), "if both are events, the first is not Closed: is its class registered"),
+        (lambda _: ("result", Closed()), "not Closed: is its class registered"),
+        (lambda _: Event("Deposited", {"cents": 1}), "not Event: the decider has a registry"),
+        (lambda _: [Event("Deposited", {"cents": 1})], "not Event: the decider has a registry"),
+        (lambda _: Deposited, r"not the class Deposited: make an instance of it, as Deposited\(…\)"),
+        (lambda _: [Deposited], "not the class Deposited"),
+        (lambda _: [{"cents": 1}], "not dict: a dictionary is the data of an event"),
+        (lambda _: [[Deposited(1)]], "not list: events are handed over as one flat list"),
+        (lambda _: deposit, "not function: call it"),
+        (lambda _: [waiting(0)], "not coroutine: await it first"),
+        (lambda _: streaming(), "not async_generator: collect its events first"),
+        (lambda _: Scanned(1, 2), "not Scanned"),
         (waiting, "decide is a plain function"),
         (lambda _: [Deposited(1)] * (limits.MAX_EVENTS + 1), "an append has 1 to 10000 events"),
     ],
@@ -302,7 +333,7 @@ def test_what_decide_may_not_return(store, decide, why):
 
 def test_plain_events_are_events(store):
     """And nothing else, without a registry."""
-    with pytest.raises(InvalidInput, match="not dict: wrap it in Event"):
+    with pytest.raises(InvalidInput, match="not dict: a dictionary is the data of an event; wrap it in Event"):
         store.transact("s", COUNTER, lambda _: [{"n": 1}])
 
 
@@ -313,6 +344,37 @@ def test_what_could_not_be_loaded_is_not_appended(store):
     with pytest.raises(KeyError, match="n"):
         store.transact("s", COUNTER, lambda _: Event("Counted", {}))
     assert store.head("s") is None
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_fold_that_returns_nothing(store, count):
+    """As one that changes its state in place and forgets to return it: before anything is written."""
+
+    def forgetful(state: list[str], event: Event) -> Any:
+        state.append(event.type)
+
+    notes = Decider(list, forgetful)
+    with pytest.raises(InvalidInput, match="evolve returned None: it returns the state after the event"):
+        store.transact("s", notes, lambda _: [Event("E")] * count)
+    assert store.head("s") is None
+    with pytest.raises(InvalidInput, match="evolve returned None"):
+        notes.fold(recorded_once(store))
+
+
+def recorded_once(store: EventStore) -> Any:
+    """A stream of one event."""
+    store.append("other", Event("E"))
+    return store.read("other")
+
+
+def test_a_state_may_be_none(store):
+    """Where the first one is."""
+
+    def last(_state: str | None, event: Event) -> str | None:
+        return None if event.data is None else str(event.data)
+
+    names = Decider(lambda: None, last)
+    assert store.transact("s", names, lambda _: [Event("Named", "a"), Event("Named")]).state is None
 
 
 # --- requests and conflicts --------------------------------------------------------------------------------------
@@ -394,13 +456,14 @@ def test_attempts_are_bounded(store, backend):
     assert store.transact("s", ACCOUNTS, overtaken(backend, 2), attempts=3).state == Account(6, 6)
 
 
-def test_pauses_between_attempts_grow(store, backend, monkeypatch):
+def test_pauses_between_attempts(store, backend, monkeypatch):
     """A random part of each is waited."""
     at_most: list[float] = []
-    monkeypatch.setattr("headstream.drivers.sync.random.uniform", lambda _least, most: at_most.append(most) or 0.0)
+    monkeypatch.setattr("headstream.drivers.pace.random.uniform", lambda _least, most: at_most.append(most) or 0.0)
     store.transact("s", ACCOUNTS, overtaken(backend, 4))
-    assert [most for most in at_most if most > 0.002] == [0.004, 0.008]
-    assert at_most.count(0.002) == 5, "one of these, and one of each append that was refused"
+    assert at_most == [0.002] * 7, (
+        "one of each append that was refused, and one before each load but the first, which knows the new head"
+    )
 
 
 # --- faults ------------------------------------------------------------------------------------------------------

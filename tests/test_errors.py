@@ -14,6 +14,7 @@ from headstream.errors import (
     CorruptData,
     HeadstreamError,
     InvalidInput,
+    KeyReused,
     NotPublished,
     OutcomeUnknown,
     ProjectionStopped,
@@ -49,6 +50,9 @@ def test_attributes_of_errors():
     conflict = WrongExpectedVersion("no", stream="s", expected="EXISTS", actual=0)
     assert (conflict.stream, conflict.expected, conflict.actual) == ("s", "EXISTS", 0)
     assert conflict.details == {"stream": "s", "expected": "EXISTS", "actual": 0}
+    reused = KeyReused("no", stream="s", key="k", version=3)
+    assert (reused.stream, reused.key, reused.version) == ("s", "k", 3)
+    assert reused.details == {"stream": "s", "key": "k", "version": 3}
     unknown = OutcomeUnknown("perhaps", stream="s", follows=3, changeset_ids=("a", "b"))
     assert (unknown.stream, unknown.follows, unknown.changeset_ids) == ("s", 3, ("a", "b"))
     assert unknown.details == {"stream": "s", "follows": 3, "changeset_ids": ("a", "b")}
@@ -75,6 +79,7 @@ def test_wrong_input_is_a_value_error():
         HeadstreamError("it failed", key="heads/s"),
         InvalidInput("no", asked={"feed": True}),
         WrongExpectedVersion("no", stream="s", expected=3, actual=4),
+        KeyReused("no", stream="s", key="k", version=3),
         OutcomeUnknown("perhaps", stream="s", follows=3, changeset_ids=("a",)),
         CorruptData("no", key="heads/s"),
         NotPublished("later", head=Head("s", 3, "e3", b"x" * 16)),

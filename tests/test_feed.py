@@ -27,6 +27,7 @@ from headstream import (
 )
 from headstream.drivers import sync
 from headstream.drivers.aio import Awaited, Threaded
+from headstream.protocol.feed import Progress
 from headstream.protocol.ops import ALWAYS, NotApplied, Put, Unknown
 from headstream.protocol.store import open_store
 from support.backends import AsyncMemory, Watched
@@ -217,7 +218,7 @@ def test_a_store_without_a_feed(watched):
                 call()
         assert watched.take() == []
         store.append("s", Event("E"))
-        assert store._advancer._thread is None
+        assert not advancing()
 
 
 def test_the_feed_is_no_stream_of_applications(store):
@@ -339,7 +340,7 @@ def test_an_append_that_cannot_be_published(store, watched):
 
 def test_an_append_whose_events_do_not_come_up(store, watched, monkeypatch):
     """After so many advances it is given up, with the same error and no cause."""
-    monkeypatch.setattr(EventStore, "advance", lambda _store: 0)
+    monkeypatch.setattr(EventStore, "_advance", lambda _store: Progress())
     with pytest.raises(NotPublished) as caught:
         store.append("s", Event("E"), publish=True)
     assert caught.value.__cause__ is None
@@ -422,17 +423,15 @@ def test_a_client_advances_by_itself(watched):
     with connect(watched, advance_every=4) as store:
         for _ in range(3):
             store.append("s", Event("E"))
-        assert store._advancer._thread is None
+        assert not advancing()
+        assert inbox(watched) == 3
         store.append("s", Event("E"))
-        thread = store._advancer._thread
-        assert thread is not None
-        thread.join(30)
+        ended(advancing())
         assert inbox(watched) == 0
         for _ in range(4):
             store.append("s", Event("E"))
-        assert store._advancer._thread is not thread
-    assert store._advancer._thread is not None
-    assert not store._advancer._thread.is_alive()
+        ended(advancing())
+        assert inbox(watched) == 0
     with connect(watched) as other:
         assert len(list(other.feed())) == 8
 
@@ -441,7 +440,19 @@ def test_a_client_that_shall_not_advance(store):
     """With 0 it never does."""
     for _ in range(300):
         store.append("s", Event("E"))
-    assert store._advancer._thread is None
+    assert not advancing()
+
+
+def advancing() -> list[threading.Thread]:
+    """The threads that advance a feed right now."""
+    return [thread for thread in threading.enumerate() if thread.name == "headstream-advance"]
+
+
+def ended(threads: list[threading.Thread]) -> None:
+    """They have come to their end."""
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 class Held(Watched):
@@ -465,13 +476,12 @@ def test_appends_do_not_wait_for_an_advance():
     with connect(held, advance_every=1) as store:
         store.append("s", Event("E"))
         assert held.entered.wait(30)
-        thread = store._advancer._thread
+        (thread,) = advancing()
         for _ in range(5):
             store.append("s", Event("E"))
-        assert store._advancer._thread is thread
+        assert advancing() == [thread]
         held.go.set()
-    assert thread is not None
-    assert not thread.is_alive()
+    ended([thread])
 
 
 def test_closing_ends_an_advance_between_two_steps():
@@ -507,12 +517,12 @@ def test_an_advance_that_fails_by_itself(watched, caplog):
         watched.faults.extend([None, None, DOWN])
         with caplog.at_level(logging.WARNING, "headstream"):
             store.append("s", Event("E"))
-            store._advancer._thread.join(30)
+            ended(advancing())
         (record,) = caplog.records
         assert record.getMessage().startswith("the feed was not advanced: the storage did not answer")
         assert inbox(watched) == 1
         store.append("s", Event("E"))
-        store._advancer._thread.join(30)
+        ended(advancing())
         assert inbox(watched) == 0
 
 
@@ -526,11 +536,11 @@ def test_a_forked_child_advances_by_itself():
         assert held.entered.wait(30)
 
         def work() -> None:
+            held.entered.clear()
             held.go.set()
             store.append("t", Event("E"))
-            assert store._advancer._thread is not None
+            assert held.entered.wait(30)
             store.close()
-            assert not store._advancer._thread.is_alive()
 
         assert in_child(work) == 0
         assert not held.go.is_set()
@@ -590,10 +600,10 @@ async def test_async_publishing_that_fails(aio, monkeypatch):
         await aio.append("s", Event("E"), publish=True)
     assert isinstance(caught.value.__cause__, Unavailable)
 
-    async def advance(_store: AsyncEventStore) -> int:
-        return 0
+    async def advance(_store: AsyncEventStore) -> Progress:
+        return Progress()
 
-    monkeypatch.setattr(AsyncEventStore, "advance", advance)
+    monkeypatch.setattr(AsyncEventStore, "_advance", advance)
     with pytest.raises(NotPublished) as caught:
         await aio.append("s", Event("E"), publish=True)
     assert (caught.value.__cause__, caught.value.head.version) == (None, 2)
@@ -603,12 +613,12 @@ async def test_async_advances_by_itself(aio):
     """In a task beside the appends; closing waits for it."""
     for _ in range(2):
         await aio.append("s", Event("E"))
-    assert aio._advancing is None
+    assert aio._advance_going_on() is None
     await aio.append("s", Event("E"))
-    task = aio._advancing
+    task = aio._advance_going_on()
     assert task is not None
     await task
-    assert aio._advancing is None
+    assert aio._advance_going_on() is None
     assert inbox(backend_of(aio)) == 0
 
 
@@ -617,7 +627,7 @@ async def test_async_one_advance_at_a_time(aio):
     tasks = set()
     for _ in range(9):
         await aio.append("s", Event("E"))
-        aio._advancing = aio._advancing or asyncio.get_running_loop().create_future()
+        aio._advancing = aio._advance_going_on() or asyncio.get_running_loop().create_future()
         tasks.add(id(aio._advancing))
     assert len(tasks) == 1
     aio._advancing = None

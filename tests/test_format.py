@@ -310,6 +310,11 @@ def read_snapshots(store: dict[str, bytes], escaped: str) -> dict[tuple[str, int
     return found
 
 
+def without_fingerprint(state: bytes) -> bytes:
+    """The state as its decider encodes it."""
+    return state[9:] if state[:1] == b"\0" else state
+
+
 def test_the_page_is_enough_to_read_snapshots(tmp_path: Path):
     """Those in a head, and those that are objects; an intent names the object of its append."""
     large = "x" * limits.SNAPSHOT_INLINE
@@ -323,7 +328,8 @@ def test_the_page_is_enough_to_read_snapshots(tmp_path: Path):
         store.transact("a/é", keeping("é", 2), lambda _: Event("E", large))
         store.transact("a/é", keeping("é", 3), lambda _: Event("E", "4"))
     found = objects(tmp_path / "store")
-    assert read_snapshots(found, "a.2f~c3~a9") == {
+    states = read_snapshots(found, "a.2f~c3~a9")
+    assert {name: (at, without_fingerprint(state)) for name, (at, state) in states.items()} == {
         ("small", 1): (2, b'["1","2"]'),
         ("é", 2): (3, json.dumps(["1", "2", large], separators=(",", ":")).encode()),
         ("é", 3): (4, json.dumps(["1", "2", large, "4"], separators=(",", ":")).encode()),

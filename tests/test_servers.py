@@ -116,6 +116,19 @@ def test_missing_bucket(server: Server, open_store: Any) -> None:
         open_store(server, bucket="nobody-made-this").put("a", b"x")
 
 
+@pytest.mark.parametrize("name", ["azurite", "ministack", "seaweedfs"])
+def test_a_bucket_whose_creation_was_not_answered_is_made(
+    request: pytest.FixtureRequest, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client repeats a creation that took effect: what the repetition finds is no failure."""
+    server: Server = request.getfixturevalue(name)
+    with Proxy(server.address) as proxy:
+        cut = proxy.fault(lambda method, _path, _headers: method == "PUT", Cut(acted=True))
+        monkeypatch.setattr(server, "address", proxy.address)
+        server.create_bucket(f"test-{name}-cut")
+        assert cut.happened == 1
+
+
 def test_signatures_survive_the_proxy(server: Server, open_store: Any) -> None:
     """Signed requests, list and delete included, are accepted through the proxy; it counts each of them."""
     with Proxy(server.address) as proxy:

@@ -21,7 +21,7 @@ from headstream.protocol import head as protocol
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place
 from headstream.protocol.head import Known, nothing
-from headstream.protocol.ops import MISSING, NOT_MODIFIED, REFUSED, Found, Get, Matches, Page, Stored, Unknown
+from headstream.protocol.ops import MISSING, NOT_MODIFIED, REFUSED, Found, Get, GiveWay, Matches, Page, Stored, Unknown
 from headstream.session import Session, check_prefix
 from support import shown
 from support.script import Script, ident
@@ -189,8 +189,14 @@ def test_expectations(expected, means):
         ({"events": b"bytes"}, "append takes an Event or several, not bytes"),
         ({"events": 7}, "append takes an Event or several, not int"),
         ({"events": None}, "append takes an Event or several, not NoneType"),
-        ({"events": {"type": "E"}}, "append takes events, not str: wrap it in Event(type, data)"),
-        ({"events": [EVENT, {"type": "E"}]}, "append takes events, not dict: wrap it in Event(type, data)"),
+        (
+            {"events": {"type": "E"}},
+            "append takes an Event or several, not dict: a dictionary is the data of an event; wrap it in Event(type, data)",
+        ),
+        (
+            {"events": [EVENT, {"type": "E"}]},
+            "append takes events, not dict: a dictionary is the data of an event; wrap it in Event(type, data)",
+        ),
         ({"events": Event("E", object())}, "the data of event 0 ('E') is not JSON"),
         ({"expected": -1}, "the expected version is -1; it must be at least 0"),
         ({"expected": True}, "the expected version is a whole number, not bool"),
@@ -333,7 +339,7 @@ def test_a_repeated_append_returns_where_it_ended_then():
     """By its key the earlier changeset is found; the stream is past it, so the head says where, not how to swap."""
     stream = Stream().times(3).grow(1, key="k").times(2)
     one = session()
-    story = append(one, 3, key="k")
+    story = Script(one.append(one.request("s", Event("E", b"x"), 3, "k")))
     story.get("heads/s", stream.found())
     head = story.returned()
     assert (head.stream, head.version, head.etag, head.changeset) == ("s", 4, "", ident(4))
@@ -570,3 +576,67 @@ def test_found_is_what_the_helper_says():
     """The model's head objects have the etags that these tests name."""
     assert isinstance(Stream().times(3).found(), Found)
     assert Stream().times(3).found().etag == "e3"
+
+
+# --- others that write the same stream ---------------------------------------------------------------------------
+
+
+def one_append(one: Session, stream: Stream, *, adopts: bool = False) -> bool:
+    """An append that is made at once; whether it gives way first."""
+    story = Script(one.append(one.request("s", EVENT, ANY, None, adopts=adopts)))
+    gives_way = isinstance(story.asked, GiveWay)
+    if gives_way:
+        assert story.expect(GiveWay, None).trips == limits.TRIPS
+    story.stamp(1000 + stream.version)
+    commit = story.commit(Stored(f"e{stream.version + 1}"))
+    stream.known = Known(protocol.decode(commit.head.body, "heads/s", "s"), f"e{stream.version + 1}")
+    assert story.returned().version == stream.version
+    return gives_way
+
+
+def after_a_race(one: Session) -> Stream:
+    """An append that has lost a race, and was made."""
+    stream = Stream().grow()
+    one.cache.put(stream.known)
+    story = append(one)
+    story.stamp(900)
+    story.commit(REFUSED)
+    story.pause()
+    story.get("heads/s", stream.grow().found())
+    story.stamp(901)
+    commit = story.commit(Stored("e3"))
+    story.returned()
+    stream.known = Known(protocol.decode(commit.head.body, "heads/s", "s"), "e3")
+    return stream
+
+
+def test_a_writer_that_is_alone_never_gives_way():
+    """It has seen no sign of others."""
+    one, stream = session(), Stream().grow()
+    one.cache.put(stream.known)
+    assert not any(one_append(one, stream) for _ in range(3 * limits.WINS))
+
+
+def test_a_writer_that_lost_a_race_gives_way_after_so_many_wins():
+    """And no more when it has met no other for long."""
+    one = session()
+    stream = after_a_race(one)
+    gave_way = [number for number in range(3 * limits.SIGNS) if one_append(one, stream)]
+    assert gave_way == list(range(limits.WINS, limits.SIGNS, limits.WINS))
+
+
+def test_a_writer_that_was_in_conflict_gives_way_too():
+    """Somebody else has appended, after all."""
+    one, stream = session(), Stream().times(2)
+    story = append(one, 1)
+    story.get("heads/s", stream.found())
+    story.raised(WrongExpectedVersion)
+    gave_way = [number for number in range(limits.WINS + 1) if one_append(one, stream)]
+    assert gave_way == [limits.WINS]
+
+
+def test_a_decision_is_not_held_back():
+    """Its head was read a moment ago, as those of the others: it has no advantage, and grows stale."""
+    one = session()
+    stream = after_a_race(one)
+    assert not any(one_append(one, stream, adopts=True) for _ in range(3 * limits.WINS))

@@ -6,17 +6,18 @@ only by a conditional write. ``connect`` opens a store; see ``docs/`` for everyt
 
 import logging as _logging
 
-from headstream.aio import AsyncEventStore, AsyncFeedReading, AsyncReading
+from headstream.aio import AsyncEventStore
 from headstream.client import EventStore
 from headstream.connecting import connect, connect_async
 from headstream.decider import Decider
-from headstream.deciding import Decision, Loaded
+from headstream.decisions import Decision, Loaded
 from headstream.errors import (
     AccessDenied,
     CheckpointLost,
     CorruptData,
     HeadstreamError,
     InvalidInput,
+    KeyReused,
     NotPublished,
     OutcomeUnknown,
     ProjectionStopped,
@@ -28,6 +29,7 @@ from headstream.errors import (
     WrongExpectedVersion,
 )
 from headstream.events import Registry
+from headstream.metadata import WithMetadata
 from headstream.model import (
     ANY,
     EXISTS,
@@ -42,6 +44,7 @@ from headstream.model import (
 )
 from headstream.protocol.checkpoint import Checkpoint
 from headstream.readings import FeedReading, Reading
+from headstream.readings_aio import AsyncFeedReading, AsyncReading
 from headstream.states import Snapshots
 from headstream.stats import Stats
 from headstream.subscribing import Subscription
@@ -70,6 +73,7 @@ __all__ = [
     "Head",
     "HeadstreamError",
     "InvalidInput",
+    "KeyReused",
     "Loaded",
     "NotPublished",
     "OutcomeUnknown",
@@ -86,6 +90,7 @@ __all__ = [
     "Unavailable",
     "UnsuitableBackend",
     "UnsupportedFormat",
+    "WithMetadata",
     "WrongExpectedVersion",
     "connect",
     "connect_async",

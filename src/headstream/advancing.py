@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from threading import Lock, Thread
+import time
+from threading import Lock
 from typing import Final
 
 from headstream.backends import forks
+from headstream.backends.workers import spawn
 from headstream.errors import HeadstreamError
 from headstream.protocol.feed import Progress
 from headstream.session import Session
@@ -14,46 +16,60 @@ from headstream.subscribing import Runs
 
 log: Final = logging.getLogger("headstream.feed")
 
+PATIENCE: Final = 1.0
+"""Seconds that a client which is left by an interrupt waits for the step of an advance that is going on."""
+
 
 class Advancer:
-    """Advances the feed beside the appends, in a thread that lives for one advance."""
+    """Advances the feed beside the appends, in a thread that lives for one advance.
+
+    That one is going on is said by a lock which its thread holds by ``with``: so it is right however the thread began or
+    ended, and whatever happened to who started it. Two that were started at once go one after the other, and the second
+    finds nothing due.
+    """
 
     def __init__(self, run: Runs, session: Session) -> None:
         self._run = run
         self._session = session
         self._running = Lock()
-        self._thread: Thread | None = None
+        self._due = False
         self._stopped = False
         forks.watch(self)
 
     def start(self) -> None:
         """Advance, unless that is going on already."""
-        if self._running.acquire(blocking=False):
-            thread = Thread(target=self._advance, name="headstream-advance", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # no more threads, or the interpreter ends: the append is done all the same
-                self._running.release()
-                log.warning("the feed was not advanced: %s", error)
-            else:
-                self._thread = thread
+        if self._running.locked():
+            return
+        self._due = True
+        try:
+            spawn(self._advance, "headstream-advance")
+        except RuntimeError as error:  # no more threads, or the process ends: the append is done all the same
+            log.warning("the feed was not advanced: %s", error)
 
     def stop(self) -> None:
-        """Wait for the step that is going on, and let no other follow."""
+        """Let no other step follow, and wait for the one that is going on."""
         self._stopped = True
-        if self._thread is not None:
-            self._thread.join()
+        with self._running:
+            pass
+
+    def leave(self) -> None:
+        """The same after an interrupt, which may have come since the storage does not answer: so it waits a little only."""
+        self._stopped = True
+        end = time.monotonic() + PATIENCE
+        while self._running.locked() and time.monotonic() < end:
+            time.sleep(0.01)
 
     def after_fork(self) -> None:
         """The thread is in the parent."""
-        self._running, self._thread = Lock(), None
+        self._running, self._due = Lock(), False
 
     def _advance(self) -> None:
-        progress = Progress()
-        try:
-            while not progress.done and not self._stopped:
-                progress = self._run(self._session.advance(progress))
-        except HeadstreamError as error:  # the events are safe in their streams: whoever reads the feed meets it again
-            log.warning("the feed was not advanced: %s", error)
-        finally:
-            self._running.release()
+        with self._running:
+            progress = Progress(done=not self._due)
+            self._due = False
+            try:
+                while not progress.done and not self._stopped:
+                    progress = self._run(self._session.advance(progress))
+                self._session.report(progress.problems)
+            except HeadstreamError as error:  # the events are safe in their streams: readers of the feed meet it again
+                log.warning("the feed was not advanced: %s", error)

@@ -5,30 +5,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Lock
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Final, Protocol, Self, TypeVar, overload
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from headstream import limits
+from headstream.backends import forks
 from headstream.backends.metering import Meter
 from headstream.bells import bell_of
 from headstream.decider import Decider
-from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
+from headstream.deciding import Transaction, nothing_to_do
+from headstream.decisions import Decision, Loaded
 from headstream.errors import HeadstreamError, NotPublished
-from headstream.following import FINISHED, NOT_PUBLISHED, Follower, Wanted, check_checkpoint
-from headstream.model import ANY, Event, Expectation, FeedEvent, Head, RecordedEvent, Settings, check_stream
+from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.metadata import Typed
+from headstream.model import ANY, Event, Expectation, Head, RecordedEvent, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
 from headstream.protocol.feed import Progress
 from headstream.protocol.keys import FEED
 from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.ops import Gen
-from headstream.protocol.read import Cursor
 from headstream.protocol.store import Description
+from headstream.readings_aio import AsyncFeedReading, AsyncReading
 from headstream.session import Request, Session, check_number, check_prefix
 from headstream.stats import Stats
 from headstream.subscribing_aio import AsyncSubscription
@@ -70,12 +73,17 @@ class AsyncEventStore:
         self._runner = runner
         self._description = description
         self._session = Session(description.settings, cache_bytes, description.store_id, runner.meter)
-        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self.after_fork()
+        forks.watch(self)
         self._bell = bell_of(description.store_id)
-        self._advancing: asyncio.Task[None] | None = None
         self._closed = False
         #: Where the store is; without credentials.
         self.url = url
+
+    def after_fork(self) -> None:
+        """The tasks that had turns, and the one that advanced, are in the parent."""
+        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._advancing: asyncio.Task[None] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -113,41 +121,47 @@ class AsyncEventStore:
         """Append, in one's turn: writers of one process that raced each other would only cost refused commits."""
         head = await self._run(self._session.append(request))
         self._bell.ring()
-        if self._session.is_advance_due() and self._advancing is None:
-            self._advancing = asyncio.create_task(self._advance())
+        if self._session.is_advance_due() and self._advance_going_on() is None:
+            self._advancing = asyncio.create_task(self._advance_beside())
         return head
+
+    def _advance_going_on(self) -> asyncio.Task[None] | None:
+        """The task that advances the feed beside the appends. One that was cancelled, or whose loop has ended, does not."""
+        task = self._advancing
+        return None if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop() else task
 
     async def _publish(self, head: Head, since: int) -> Head:
         """Advance until the changeset of ``head`` is in the feed."""
         assert head.changeset is not None
         try:
             for attempt in range(1, limits.PUBLISH_ATTEMPTS + 1):
-                await self.advance()
+                progress = await self._advance()
                 after = since if attempt == 1 else 0  # a repeated append may be there for long
                 positions = await self._run(self._session.positions(head.changeset, after))
                 if positions is not None:
                     return msgspec.structs.replace(head, positions=positions)
+                if head.stream in progress.unreadable:
+                    raise progress.unreadable[head.stream]
         except HeadstreamError as error:
             raise NotPublished(f"{NOT_PUBLISHED}: {error.message}", head=head) from error
         raise NotPublished(NOT_PUBLISHED, head=head)
 
-    async def _advance(self) -> None:
+    async def _advance_beside(self) -> None:
         """Advance the feed beside the appends."""
         progress = Progress()
         try:
             while not progress.done and not self._closed:
                 progress = await self._run(self._session.advance(progress))
+            self._session.report(progress.problems)
         except HeadstreamError as error:  # the events are safe in their streams: whoever reads the feed meets it again
             log.warning("the feed was not advanced: %s", error)
-        finally:
-            self._advancing = None
 
     @overload
     async def transact(  # type: ignore[overload-overlap]  # a pair is an iterable, too: the first that fits is meant
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], tuple[R, Iterable[F] | None]],
+        decide: Callable[[S], tuple[R, Iterable[Typed[F]] | None]],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -160,7 +174,7 @@ class AsyncEventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], F | Iterable[F] | None],
+        decide: Callable[[S], Typed[F] | Iterable[Typed[F]] | None],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -218,7 +232,7 @@ class AsyncEventStore:
     ) -> AsyncReading:
         """The events of a stream, for ``async for``: see :meth:`headstream.EventStore.read`."""
         reading = self._session.reading(stream, after=after, before=before, limit=limit, backwards=backwards)
-        return AsyncReading(self, reading)
+        return AsyncReading(self._recall, self._session, reading)
 
     # --- the feed --------------------------------------------------------------------------------------------------
 
@@ -238,17 +252,29 @@ class AsyncEventStore:
         if limit is not None:
             check_number("limit", limit, 0)
         start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
-        return AsyncFeedReading(self, start, wanted, limit, advance=advance)
+        return AsyncFeedReading(
+            self._recall, self._session, start, wanted, limit, advance=self._advance_to_read if advance else None
+        )
 
     async def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what is not there yet: see :meth:`headstream.EventStore.advance`."""
         self._session.check_feed()
+        progress = await self._advance(told)
+        progress.check()
+        return progress.published
+
+    async def _advance(self, told: Callable[[int], object] | None = None) -> Progress:
+        """Advance as far as that is possible."""
         progress = Progress()
         while not progress.done:
             progress = await self._run(self._session.advance(progress))
             if told is not None:
                 told(progress.published)
-        return progress.published
+        return progress
+
+    async def _advance_to_read(self) -> None:
+        """Advance before the feed is read: what cannot be published is logged."""
+        self._session.report((await self._advance()).problems)
 
     def subscribe(
         self,
@@ -320,11 +346,22 @@ class AsyncEventStore:
         return self._session.stats()
 
     async def close(self) -> None:
-        """Let go of files and connections. Idempotent."""
+        """Let go of files and connections. Idempotent. When the waiter is cancelled, that comes through once they are closed."""
         self._closed = True
-        if self._advancing is not None:
-            await self._advancing
-        await self._runner.close()
+        try:
+            await self._advanced()
+        finally:
+            await self._runner.close()
+
+    async def _advanced(self) -> None:
+        """Wait for the step of an advance that is going on; a waiter that is cancelled takes it along."""
+        advancing = self._advance_going_on()
+        if advancing is not None:
+            try:
+                await asyncio.wait([advancing])
+            except asyncio.CancelledError:
+                advancing.cancel()
+                raise
 
     async def _run(self, gen: Gen[T]) -> T:
         return await self._runner.run(gen)
@@ -338,82 +375,10 @@ class AsyncEventStore:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        advancing = self._advance_going_on()
+        if advancing is not None and kind is not None and not issubclass(kind, Exception):
+            advancing.cancel()  # its step may hang, as what was cancelled may have done
         await self.close()
 
     def __repr__(self) -> str:
         return f"AsyncEventStore({self.url!r})"
-
-
-class _AsyncPages(AsyncIterator[E], Generic[E]):
-    def __init__(self, store: AsyncEventStore, start: Callable[[], Gen[Cursor]]) -> None:
-        self._store = store
-        self._start = start
-        self._begun: Cursor | None = None
-        self._rest: Cursor | None = None
-        self._events: Iterator[E] = iter(())
-
-    async def __anext__(self) -> E:
-        while True:
-            for event in self._events:
-                return event
-            rest = self._rest or await self._begin()
-            if rest.exhausted:
-                raise StopAsyncIteration
-            events, self._rest = await self._store._recall(self._store._session.step(rest))  # noqa: SLF001 - one class in two parts
-            self._events = iter(self._taken(events))
-
-    async def _begin(self) -> Cursor:
-        if self._begun is None:
-            self._begun = self._rest = await self._store._recall(self._start())  # noqa: SLF001 - one class in two parts
-        return self._begun
-
-    def _taken(self, events: list[RecordedEvent]) -> list[E]:
-        """Those of a page that are returned."""
-        return cast("list[E]", events)
-
-
-class AsyncReading(_AsyncPages[RecordedEvent]):
-    """The events of a read, one after the other; see :meth:`AsyncEventStore.read`.
-
-    After an error it may be asked again: it goes on where it was, and never skips an event.
-    """
-
-    async def head(self) -> Head:
-        """Where the stream ended when the read began; version 0 if it did not exist. Hand it to ``append(expected=…)``."""
-        return self._store._session.head_of((await self._begin()).known)  # noqa: SLF001 - one class in two parts
-
-
-class AsyncFeedReading(_AsyncPages[FeedEvent]):
-    """The events of the feed, one after the other; see :meth:`AsyncEventStore.feed`.
-
-    After an error it may be asked again: it goes on where it was, and never skips an event.
-    """
-
-    def __init__(
-        self,
-        store: AsyncEventStore,
-        start: Callable[[], Gen[Cursor]],
-        wanted: Wanted,
-        limit: int | None,
-        *,
-        advance: bool,
-    ) -> None:
-        super().__init__(store, start)
-        self._wanted = wanted
-        self._limit = limit
-        self._advance = advance
-
-    async def position(self) -> int:
-        """How many events the feed had when the read began."""
-        return (await self._begin()).known.state.version
-
-    async def _begin(self) -> Cursor:
-        if self._begun is None and self._advance:
-            await self._store.advance()
-        return await super()._begin()
-
-    def _taken(self, events: list[RecordedEvent]) -> list[FeedEvent]:
-        taken, self._limit = self._wanted.page(events, self._limit)
-        if self._limit == 0:
-            self._rest = FINISHED
-        return taken

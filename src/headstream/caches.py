@@ -17,7 +17,10 @@ V = TypeVar("V")
 
 
 class Cache(Generic[V]):
-    """Values by key, as many as fit: those that were not asked for the longest give way. What is larger than all is not kept."""
+    """Values by key, as many as fit: those that were not asked for the longest give way. What is larger than all is not kept.
+
+    An entry and its part of the sum come and go together: nothing is called in between, so no interrupt makes the sum wrong.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -49,15 +52,17 @@ class Cache(Generic[V]):
             if entry is not None:
                 if unless(entry[0]):
                     return
-                self._size -= entry[1]
                 del self._entries[key]
+                self._size -= entry[1]
             if size > self._capacity:  # all others would give way, and in the end it too
                 return
             self._entries[key] = (value, size)
             self._size += size
             while self._size > self._capacity:
-                _, (_, dropped) = self._entries.popitem(last=False)
-                self._size -= dropped
+                oldest = next(iter(self._entries))
+                size = self._entries[oldest][1]
+                del self._entries[oldest]
+                self._size -= size
 
 
 class _Seen(msgspec.Struct, frozen=True):

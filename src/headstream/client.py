@@ -14,10 +14,12 @@ from headstream.advancing import Advancer
 from headstream.backends.base import Backend
 from headstream.bells import bell_of
 from headstream.decider import Decider
-from headstream.deciding import Decision, Loaded, Transaction, nothing_to_do
+from headstream.deciding import Transaction, nothing_to_do
+from headstream.decisions import Decision, Loaded
 from headstream.drivers import sync
 from headstream.errors import HeadstreamError, NotPublished
 from headstream.following import NOT_PUBLISHED, Follower, Wanted, check_checkpoint
+from headstream.metadata import Typed
 from headstream.model import ANY, Event, Expectation, Head, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
@@ -89,18 +91,16 @@ class EventStore:
 
         Returns the head after the append. One append takes 1 to 10,000 events, at most 16 MiB encoded.
 
-        Raises :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`,
-        :class:`CorruptData`, :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`; with ``publish`` :class:`NotPublished`.
+        Raises :class:`InvalidInput`, :class:`WrongExpectedVersion`, :class:`KeyReused` (the key is that of an append of other events),
+        :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`; with ``publish``
+        :class:`NotPublished`.
         """
         request = self._session.request(stream, events, expected, key)
         if publish:
             self._session.check_feed()
             since = self._run(self._session.feed_version())
-        self._turns.take(stream)
-        try:
+        with self._turns.of(stream):
             head = self._append(request)
-        finally:
-            self._turns.give(stream)
         return self._publish(head, since) if publish else head
 
     def _append(self, request: Request) -> Head:
@@ -116,11 +116,13 @@ class EventStore:
         assert head.changeset is not None
         try:
             for attempt in range(1, limits.PUBLISH_ATTEMPTS + 1):
-                self.advance()
+                progress = self._advance()
                 after = since if attempt == 1 else 0  # a repeated append may be there for long
                 positions = self._run(self._session.positions(head.changeset, after))
                 if positions is not None:
                     return msgspec.structs.replace(head, positions=positions)
+                if head.stream in progress.unreadable:
+                    raise progress.unreadable[head.stream]
         except HeadstreamError as error:
             raise NotPublished(f"{NOT_PUBLISHED}: {error.message}", head=head) from error
         raise NotPublished(NOT_PUBLISHED, head=head)
@@ -130,7 +132,7 @@ class EventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], tuple[R, Iterable[F] | None]],
+        decide: Callable[[S], tuple[R, Iterable[Typed[F]] | None]],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -143,7 +145,7 @@ class EventStore:
         self,
         stream: str,
         decider: Decider[S, F],
-        decide: Callable[[S], F | Iterable[F] | None],
+        decide: Callable[[S], Typed[F] | Iterable[Typed[F]] | None],
         *,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -168,8 +170,11 @@ class EventStore:
         is a plain function that changes nothing, since it may be called again: after a conflict, with what others have
         appended folded onto the state. What it raises comes through, and nothing is appended. Without events nothing is written.
 
-        ``key`` makes the append safe to repeat, so that an unknown outcome is settled here; see :meth:`append`. ``metadata`` is added to
-        each event's own. After ``attempts`` decisions that others overtook, the last conflict comes through. With ``max_age`` (seconds) the first decision may be
+        ``key`` makes the command safe to repeat: an unknown outcome is settled here, and a command that was
+        carried out with this key is recognised in what is loaded, or where a kept state spares that, in the
+        tail and the newest segment; then ``decide`` is not called. ``metadata`` is added to each event's own.
+        After ``attempts`` decisions that others overtook, the last conflict comes through. With ``max_age``
+        (seconds) the first decision may be
         made on a head that this client saw so recently, without a request; if it is out of date, the append says so, and the next decision is made on a new one.
 
         Threads of one process that append to the stream wait until this is done; and ``decide`` must not append itself.
@@ -185,7 +190,7 @@ class EventStore:
         work = Transaction(
             self._session, stream, decider, decide, key=key, metadata=metadata, attempts=attempts, max_age=max_age
         )
-        with self._turns.deciding(stream):
+        with self._turns.of(stream), self._turns.deciding:
             while (decision := work.decision) is None:
                 if work.unread:
                     work.fold(self._recall(work.read()))
@@ -258,7 +263,9 @@ class EventStore:
         if limit is not None:
             check_number("limit", limit, 0)
         start = self._session.reading(FEED, after=after, before=None, limit=None, backwards=backwards)
-        return FeedReading(self._recall, self._session, start, wanted, limit, advance=self.advance if advance else None)
+        return FeedReading(
+            self._recall, self._session, start, wanted, limit, advance=self._advance_to_read if advance else None
+        )
 
     def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what was appended and is not there yet; how many events that were.
@@ -266,15 +273,29 @@ class EventStore:
         Nobody has to call it: whoever reads the feed advances it, and so do writers after every so many appends (``advance_every``). Any
         number of processes may do so at once. ``told`` is called from time to time with the number so far.
 
-        Raises :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`AccessDenied`, :class:`RequestRejected`, :class:`StoreNotFound`.
+        A stream that cannot be read is left out until it is repaired, and stops no other: :class:`CorruptData` with the key of the object
+        is raised when everything else is in the feed.
+
+        Raises :class:`InvalidInput`, :class:`Unavailable`, :class:`CorruptData`, :class:`UnsupportedFormat`, :class:`AccessDenied`, :class:`RequestRejected`,
+        :class:`StoreNotFound`.
         """
         self._session.check_feed()
+        progress = self._advance(told)
+        progress.check()
+        return progress.published
+
+    def _advance(self, told: Callable[[int], object] | None = None) -> Progress:
+        """Advance as far as that is possible."""
         progress = Progress()
         while not progress.done:
             progress = self._run(self._session.advance(progress))
             if told is not None:
                 told(progress.published)
-        return progress.published
+        return progress
+
+    def _advance_to_read(self) -> None:
+        """Advance before the feed is read: what cannot be published is logged."""
+        self._session.report(self._advance().problems)
 
     def subscribe(
         self,
@@ -364,8 +385,13 @@ class EventStore:
 
     def close(self) -> None:
         """Let go of files and connections. Idempotent."""
-        self._advancer.stop()
-        self._runner.close()
+        self._close(self._advancer.stop)
+
+    def _close(self, stop: Callable[[], None]) -> None:
+        try:
+            stop()
+        finally:
+            self._runner.close()
 
     def __enter__(self) -> Self:
         return self
@@ -373,7 +399,8 @@ class EventStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        self._close(self._advancer.leave if interrupted else self._advancer.stop)
 
     def __repr__(self) -> str:
         return f"EventStore({self.url!r})"

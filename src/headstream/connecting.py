@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future
 from functools import partial
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 from headstream import limits
 from headstream.aio import AsyncEventStore
 from headstream.backends.base import AsyncBackend, Backend
+from headstream.backends.beside import beside, future_of
 from headstream.backends.memory import MemoryBackend
 from headstream.backends.objects import MemoryObjects, Objects
 from headstream.backends.objects_folder import FolderObjects
@@ -171,7 +173,7 @@ def connect_async(
         runner = await opening()
         try:
             description = await runner.run(open_store(runner.default_tail, wanted, create=create))
-            objects = await asyncio.to_thread(_objects, object_cache, object_cache_bytes, description.store_id)
+            objects = await beside(_objects, object_cache, object_cache_bytes, description.store_id)
             if objects is not None:
                 runner.keep(objects)
             return AsyncEventStore(runner, description, url=location.url, cache_bytes=cache_bytes)
@@ -200,7 +202,7 @@ class Connecting:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._store is not None:
-            await self._store.close()
+            await self._store.__aexit__(kind, error, trace)
 
 
 async def _open_runner(
@@ -208,8 +210,18 @@ async def _open_runner(
 ) -> Awaited | Threaded:
     if location.kind in CLOUDS:
         return Awaited(cloud_async_backend(location, options, seconds), seconds)
-    backend = await asyncio.to_thread(blocking_backend, location, create=create, options=options, seconds=seconds)
-    return Threaded(backend, seconds=seconds)
+    opening = future_of(partial(blocking_backend, location, create=create, options=options, seconds=seconds))
+    try:
+        return Threaded(await asyncio.wrap_future(opening), seconds=seconds)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_let_go)
+        raise
+
+
+def _let_go(opening: Future[Backend]) -> None:
+    """Close a backend that a cancelled caller did not wait for."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 async def _given_runner(backend: AsyncBackend, seconds: float) -> Awaited | Threaded:

@@ -3,24 +3,28 @@
 Rules, and what each leans on:
 
 1. What was decided is appended with the head that the load returned: it counts only if the stream is still where it was loaded.
-2. Nothing is appended that could not be loaded: new events are encoded, decoded and folded before they are sent.
+2. Nothing is appended that could not be loaded: new events are encoded, decoded, compared and folded before
+   they are sent.
 3. A conflict says that others have appended. Their events are folded onto the state, and the decision is made anew. That leans on ``evolve``
    returning a new state. One that returns the state that it was given may have changed it, so then all is folded anew.
 4. An append of unknown outcome is repeated as it is, with the same key and the same head: it is in the stream once, or it is dead and that
    shows as a conflict. Until one of the two is seen, every other error leaves the outcome unknown too.
 5. A kept state stands for the events that it is made of: it is taken if it is of this decider, name and version, and of a version that the load may see. One
    that cannot be read is not used. One that is gone makes the head that names it doubtful: that is read again, once. The next one is written with the append that
-   makes it due, and only there.
-6. With a key, an earlier call may have appended in this one's place. So what is in the stream then is looked at, and it is what the result says.
+   makes it due, and only there. One that cannot be written is not: it costs no append.
+6. With a key, an earlier call may have appended in this one's place. So a load looks for the key in all that it
+   reads, and where a kept state spares it the events, in the tail and the newest segment: as far as an append
+   looks. What is in the stream is what the result says, and nothing is decided. After the append, what is in
+   the stream is looked at too, for another call may have come between.
+7. The time and the id of a changeset are known when it is appended. A decider whose ``evolve`` sees them folds
+   its new events twice: before the append as a check, and after it. So the state that such an append keeps is
+   the one before its events.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from functools import reduce
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -28,6 +32,7 @@ import msgspec
 from headstream import limits
 from headstream.caches import KeptState
 from headstream.decider import Decider
+from headstream.decisions import Decision
 from headstream.errors import (
     CorruptData,
     HeadstreamError,
@@ -41,8 +46,10 @@ from headstream.errors import (
 from headstream.model import Head, RecordedEvent, check_text, check_writable
 from headstream.protocol import read
 from headstream.protocol.append import Proposal
-from headstream.protocol.ops import Gen, Pause
+from headstream.protocol.codec import Batch, Chain, Frame
+from headstream.protocol.ops import Gen, Stamp
 from headstream.protocol.read import Cursor
+from headstream.protocol.rivals import after_fault, after_race
 from headstream.protocol.snapshot import Kept
 from headstream.session import Request, Session, check_age, check_number
 
@@ -52,30 +59,7 @@ R = TypeVar("R")
 
 log: Final = logging.getLogger("headstream.deciding")
 
-_NOT_EVENTS: Final = (str, bytes, bytearray, memoryview, Mapping)
 _rows: Final = msgspec.msgpack.Decoder(list[tuple[str, Any, str | None, str | None]]).decode
-
-
-class Decision(msgspec.Struct, Generic[S, E, R], frozen=True):
-    """What came of :meth:`headstream.EventStore.transact`."""
-
-    result: R
-    """What ``decide`` returned beside its events; ``None`` if it returned events only."""
-    events: tuple[E, ...]
-    """The events that were appended, as ``evolve`` sees them; none if nothing was to be done."""
-    state: S
-    """The state after them."""
-    head: Head
-    """The head after them. Without events, that of the load."""
-
-
-class Loaded(msgspec.Struct, Generic[S], frozen=True):
-    """What came of :meth:`headstream.EventStore.load`."""
-
-    state: S
-    """The state after the newest event."""
-    head: Head
-    """Where the stream ends. Hand it to ``append(expected=…)``."""
 
 
 def nothing_to_do(_state: object) -> None:
@@ -135,7 +119,12 @@ class Transaction(Generic[S, E]):
         self._unknown: OutcomeUnknown | None = None
         self._request: Request | None = None
         self._accepted: Head | None = None
-        self._adopting = False
+        self._adopting = self._repeated = False
+        self._result: Any = None
+        self._events: tuple[E, ...] = ()
+        self._earlier: Frame | Batch | None = None
+        self._looked = 0
+        self._stamp = bytes(16), 0
         self.decision: Decision[S, E, Any] | None = None
         """What came of it, when all is done."""
         self.unread = True
@@ -170,8 +159,9 @@ class Transaction(Generic[S, E]):
         except HeadstreamError as error:
             if self._accepted is None:
                 raise
+            remedy = "load the stream" if self._key is None else "repeat it with the same key"
             raise OutcomeUnknown(
-                "the append is done, by this call or by another with its key, and could not be read back: repeat it with the same key",
+                f"the append is done, by this call or by another with its key, and could not be read back: {remedy}",
                 stream=self._stream,
                 follows=self.head.version,
                 changeset_ids=(str(self._accepted.changeset_id),),
@@ -181,9 +171,13 @@ class Transaction(Generic[S, E]):
     def _read(self) -> Gen[list[RecordedEvent]]:
         if self._cursor is None:
             self._cursor = yield from self._begin()
+            if self._decider.recorded:
+                stamp = yield from Stamp(self._cursor.known.state.fields.changeset_id)
+                self._stamp = stamp.id, stamp.micros
         events: list[RecordedEvent] = []
         if not self._cursor.exhausted:
-            events, self._cursor = yield from self._session.step(self._cursor)
+            look = self._look if self._key is not None and self._accepted is None else None
+            events, self._cursor = yield from self._session.step(self._cursor, look)
         return events
 
     def _begin(self) -> Gen[Cursor]:
@@ -197,7 +191,9 @@ class Transaction(Generic[S, E]):
             restored = yield from self._restored(cursor)
         if restored is None:
             self._unusable("it is gone")
-            return cursor
+            restored = cursor
+        if self._key is not None and self._accepted is None and restored.first > self._looked + 1:
+            self._earlier = yield from self._session.changeset_with_key(restored.known, self._key)
         return restored
 
     def _remembered(self) -> Cursor | None:
@@ -228,8 +224,27 @@ class Transaction(Generic[S, E]):
         if self._accepted is not None:
             self._compare(self._accepted)
             return
-        self._version = self._cursor.known.state.version
+        self._version = self._looked = self._cursor.known.state.version
         self.head = self._session.head_of(self._cursor.known)
+        if self._earlier is not None:
+            self._adopt(self._earlier)
+
+    # --- a command that was carried out before ---------------------------------------------------------------------
+
+    def _look(self, chain: Chain) -> None:
+        """Look for the key in what was read."""
+        for changeset in chain:
+            if changeset.key == self._key:
+                self._earlier = changeset
+
+    def _adopt(self, earlier: Frame | Batch) -> None:
+        """The command was carried out, by this changeset: read its events, and the state after them."""
+        head = Head(self._stream, earlier.version, "", earlier.id)
+        self._accepted = self.head if self.head.version == earlier.version else head
+        self.head = Head(self._stream, earlier.follows, "", earlier.parent)
+        self._adopting = self._repeated = True
+        self._start_over()
+        self._aim(earlier.version)
 
     # --- kept states -------------------------------------------------------------------------------------------------
 
@@ -258,9 +273,8 @@ class Transaction(Generic[S, E]):
         try:
             self._state = snapshots.decode(found.state)
         except Exception as error:  # noqa: BLE001 - whatever a decoder raises
-            self._unusable(
-                f"{type(error).__name__} when it was decoded: count the decider's version up when its states change"
-            )
+            why = error.message if isinstance(error, InvalidInput) else f"{type(error).__name__} when it was decoded"
+            self._unusable(f"{why}: count the decider's version up when its states change")
             return cursor
         self._version, self._size = found.at, found.size if found.at > self._kept_at else 0
         return Cursor(cursor.known, found.at + 1, cursor.last)
@@ -277,41 +291,62 @@ class Transaction(Generic[S, E]):
         log.warning("the kept state of decider %r for stream %r is not used: %s", self._decider.name, self._stream, why)
 
     def _keeping(self, request: Request) -> Request:
-        """The append, with the state after it if that is to be kept. Raises :class:`InvalidInput` for one that cannot be."""
+        """The append, with the state to be kept if one is due and can be."""
         decider, snapshots = self._decider, self._decider.snapshots
         version = self._version + len(self._recorded)
         if snapshots is None or decider.name is None:
             return request
         if not snapshots.is_due(version - self._kept_at, self._size + _size_of(self._recorded)):
             return request
-        state = snapshots.encode(self._after)
-        if len(state) > limits.MAX_SNAPSHOT:
-            log.warning(
-                "the state of decider %r for stream %r is not kept: it has %d bytes, and at most %d are",
-                decider.name,
-                self._stream,
-                len(state),
-                limits.MAX_SNAPSHOT,
-            )
+        at = self._version if decider.recorded else None
+        if at is not None and (at == self._kept_at or self._after is self._state):
             return request
-        kept = Kept(decider.name, decider.version, state)
+        encoded = self._encoded(self._after if at is None else self._state)
+        if encoded is None:
+            return request
+        kept = Kept(decider.name, decider.version, encoded, at)
         return msgspec.structs.replace(request, proposal=msgspec.structs.replace(request.proposal, kept=kept))
+
+    def _encoded(self, state: S) -> bytes | None:
+        """A state as bytes; ``None`` for one that cannot be kept."""
+        assert self._decider.snapshots is not None
+        try:
+            encoded = self._decider.snapshots.encode(state)
+        except InvalidInput as error:
+            self._warn(str(error))
+            return None
+        if len(encoded) > limits.MAX_SNAPSHOT:
+            self._warn(f"it has {len(encoded)} bytes, and at most {limits.MAX_SNAPSHOT} are kept")
+            return None
+        return encoded
+
+    def _warn(self, why: str) -> None:
+        """Log, once for each decider, that states are not kept."""
+        if not self._decider.warned:
+            self._decider.warned = True
+            log.warning(
+                "a state of decider %r for stream %r is not kept, and loads fold its events again: %s",
+                self._decider.name,
+                self._stream,
+                why,
+            )
 
     def _remember(self, state: S, version: int) -> None:
         """Keep a state in this client."""
         decider, snapshots = self._decider, self._decider.snapshots
         if snapshots is None or decider.name is None or version == 0:
             return
-        kept = None if self._request is None or self._accepted is not None else self._request.proposal.kept
         states = self._session.states
         if states.holds(self._stream, decider.name, decider.version, version):
             return
-        size = 0 if kept is not None else self._size + (0 if self._adopting else _size_of(self._recorded))
-        try:
-            encoded = snapshots.encode(state) if kept is None else kept.state
-        except InvalidInput as error:  # the events are appended: it is an error when a state is to be kept with them
-            log.warning("a state of decider %r for stream %r is not remembered: %s", decider.name, self._stream, error)
+        kept = None if self._request is None or self._adopting else self._request.proposal.kept
+        size = self._size if kept is None else 0
+        if kept is not None and kept.at is None:
+            encoded: bytes | None = kept.state
         else:
+            encoded = self._encoded(state)
+            size += 0 if self._adopting else _size_of(self._recorded)
+        if encoded is not None:
             states.put(self._stream, decider.name, decider.version, KeptState(version, encoded, size))
 
     # --- decide ----------------------------------------------------------------------------------------------------
@@ -323,23 +358,24 @@ class Transaction(Generic[S, E]):
         """
         if self._unknown is None:
             decider = self._decider
-            self._result, decided = _parted(decider, self._decide(self._state))
+            self._result, decided = decider.parted(self._decide(self._state))
             events = decider.encoded(decided, self._metadata)
-            self._request = self._session.request(self._stream, events, self.head, self._key) if events else None
-            self._recorded = [] if self._request is None else _recorded(self._request.proposal, self._version)
-            self._events = tuple(decider.decoded(self._recorded))
-            self._after = reduce(decider.evolve, self._events, self._state)
-            if self._request is None:
-                self._finish(self._events, self._after, self.head)
-            else:
-                self._request = self._keeping(self._request)
+            if not events:
+                self._request, self._recorded, self._events, self._after = None, [], (), self._state
+                self._finish((), self._state, self.head)
+                return None
+            self._request = self._session.request(self._stream, events, self.head, self._key, adopts=True)
+            self._recorded = _recorded(self._request.proposal, self._version, self._stamp)
+            self._events = decider.reread(decided, self._recorded)
+            self._after = decider.evolved(self._state, self._events, self._recorded)
+            self._request = self._keeping(self._request)
         return self._request
 
     # --- append ----------------------------------------------------------------------------------------------------
 
     def accept(self, head: Head) -> None:
         """They are appended, and ``head`` is after them."""
-        if self._key is None:
+        if self._key is None and not self._decider.recorded:
             self._finish(self._events, self._after, head)
         else:
             self._accepted = head
@@ -355,7 +391,7 @@ class Transaction(Generic[S, E]):
             # A head that the append has read just now is as new as any. After a pause it is not.
             self._load_again(error.actual if self._conflicts == 1 else None)
             if self._conflicts > 1:
-                yield from Pause(_pause(limits.RACE_PAUSE, self._conflicts - 1))
+                yield from after_race()
             return
         if isinstance(error, OutcomeUnknown):
             self._unknown = self._unknown or error
@@ -367,7 +403,7 @@ class Transaction(Generic[S, E]):
             if error is self._unknown:
                 raise error
             raise self._unknown from error
-        yield from Pause(_pause(limits.FAULT_PAUSE, self._repeats))
+        yield from after_fault(self._repeats)
 
     def _load_again(self, end: int | None) -> None:
         """Load what others have appended; or all, if the state may have been changed in place by events that are not in the stream."""
@@ -380,49 +416,25 @@ class Transaction(Generic[S, E]):
         if self._adopting:
             found = tuple(self._decider.decoded(self._found))
             self._finish(found, self._state, head)
-        elif list(map(_content, self._found)) == list(map(_content, self._recorded)):
-            self._finish(self._events, self._after, head)
-        else:
+            return
+        self._repeated = list(map(_content, self._found)) != list(map(_content, self._recorded))
+        if self._repeated or (self._decider.recorded and self._after is self._state):
             self._adopting = True
             self._load_again(head.version)
+        elif self._decider.recorded:
+            self._finish(self._events, self._decider.evolved(self._state, self._events, self._found), head)
+        else:
+            self._finish(self._events, self._after, head)
 
     def _finish(self, events: tuple[E, ...], state: S, head: Head) -> None:
         self._remember(state, head.version)
-        self.decision = Decision(self._result, events, state, head)
+        self.decision = Decision(self._result, events, state, head, self._repeated)
 
 
-def _parted(decider: Decider[S, E], returned: Any) -> tuple[Any, list[E]]:
-    """The result and the events of what ``decide`` returned."""
-    is_event = decider.is_event
-    result = None
-    if type(returned) is tuple and len(returned) == 2 and not is_event(returned[1]):
-        result, returned = returned
-    if returned is None:
-        return result, []
-    if is_event(returned):
-        return result, [returned]
-    if inspect.iscoroutine(returned):
-        returned.close()
-        raise InvalidInput("decide is a plain function, which may be called again: await before transact what it needs")
-    if not _is_several(returned):
-        raise InvalidInput(
-            f"decide returns events, (result, events) or None, not {type(returned).__name__}: is its class registered, or is it"
-            " a result without events?"
-        )
-    return result, list(islice(returned, limits.MAX_EVENTS + 1))
-
-
-def _is_several(value: object) -> bool:
-    """Whether it can be iterated, for what is in it: pydantic models can too, for their fields."""
-    return (
-        isinstance(value, Iterable) and not isinstance(value, _NOT_EVENTS) and not hasattr(type(value), "model_fields")
-    )
-
-
-def _recorded(proposal: Proposal, follows: int) -> list[RecordedEvent]:
-    """The events as they will be read, but for the id and the time of their changeset, which only their append knows."""
+def _recorded(proposal: Proposal, follows: int, stamp: tuple[bytes, int]) -> list[RecordedEvent]:
+    """The events as they will be read, but for the id and the time of their changeset: those are estimates."""
     return [
-        RecordedEvent(proposal.stream, version, name, data, metadata, event_id, bytes(16), 0)
+        RecordedEvent(proposal.stream, version, name, data, metadata, event_id, *stamp)
         for version, (name, data, metadata, event_id) in enumerate(_rows(proposal.rows), follows + 1)
     ]
 
@@ -433,8 +445,3 @@ def _size_of(events: list[RecordedEvent]) -> int:
 
 def _content(event: RecordedEvent) -> tuple[object, ...]:
     return event.type, event.payload, event.metadata_json, event.id
-
-
-def _pause(bounds: tuple[float, float], count: int) -> float:
-    first, longest = bounds
-    return min(first * 2.0 ** min(count - 1, 30), longest)

@@ -5,6 +5,7 @@
     HeadstreamError
     ├── InvalidInput           the call is wrong: fix it; nothing was written
     ├── WrongExpectedVersion   somebody else appended: read again, decide again, append again
+    ├── KeyReused              the key is that of an earlier append of other events: take another key
     ├── OutcomeUnknown         the append may or may not have happened: repeat it with the same ``key``
     ├── NotPublished           the append is done, and its events are not in the feed yet: see ``head``
     ├── CheckpointLost         another worker has the checkpoint: stop this one
@@ -78,6 +79,21 @@ class WrongExpectedVersion(HeadstreamError):
         self.expected = expected
         #: A version that the stream has reached, as the client saw it last; 0 when it does not exist.
         self.actual = actual
+
+
+class KeyReused(HeadstreamError):
+    """The key belongs to an earlier append to this stream, of other events: nothing was written.
+
+    To repeat that append, append the events that it had. These events are another append: give it a key of its own.
+    Over HTTP this is status 422.
+    """
+
+    def __init__(self, message: str, *, stream: str = "", key: str = "", version: int = 0) -> None:
+        super().__init__(message, stream=stream, key=key, version=version)
+        self.stream = stream
+        self.key = key
+        #: The version of the stream after the earlier append.
+        self.version = version
 
 
 class OutcomeUnknown(HeadstreamError):

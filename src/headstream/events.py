@@ -4,22 +4,26 @@ Rules:
 
 * A type keeps its name for good. How its data is shaped is its *schema version*: 1, 2, 3 …, in the metadata of the event, where 1 is left out.
 * Stored events never change. An upcaster makes the data of one schema version that of the next, whenever an old event is read.
+* What an event is when it comes back is what it was: an instance is decoded again and compared, field by field,
+  before it is appended.
 * An event of a schema version that this program does not know yet is an error, whatever is done with unknown types: to skip it would be to
   decide without a fact.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
 
 from headstream import limits
 from headstream.errors import InvalidInput
+from headstream.kinds import Kind
+from headstream.metadata import WithMetadata
+from headstream.mistakes import no_event
 from headstream.model import Event, RecordedEvent, check_text
+from headstream.protocol import encoding
 
 C = TypeVar("C")
 
@@ -32,6 +36,7 @@ Upcaster: TypeAlias = Callable[[Any], Any]
 """Makes data of one schema version that of the next: JSON values in, anything that msgspec encodes as JSON out."""
 
 _UNKNOWN: Final = ("raise", "skip", "keep")
+_rows: Final = msgspec.msgpack.Decoder(list[tuple[str, Any, str | None, str | None]]).decode
 
 
 class Registry:
@@ -50,8 +55,8 @@ class Registry:
         if unknown not in _UNKNOWN:
             raise InvalidInput(f"unknown is one of {', '.join(map(repr, _UNKNOWN))}, not {unknown!r}")
         self.unknown: Unknown = unknown
-        self._by_class: dict[type, _Kind] = {}
-        self._by_name: dict[str, _Kind] = {}
+        self._by_class: dict[type, Kind] = {}
+        self._by_name: dict[str, Kind] = {}
         for cls in classes:
             self.register(cls)
 
@@ -107,7 +112,7 @@ class Registry:
             return lambda found: self.register(
                 found, name=name, formerly=formerly, upcasters=upcasters, encode=encode, decode=decode
             )
-        kind = _Kind(cls, name, upcasters, encode, decode)
+        kind = Kind(cls, name, upcasters, encode, decode)
         names = (kind.name, *_names(formerly))
         if cls in self._by_class:
             raise InvalidInput(f"{cls.__name__} is registered already, as {self._by_class[cls].name!r}")
@@ -130,17 +135,59 @@ class Registry:
     def encode(self, event: object, metadata: Mapping[str, Any] | None = None) -> Event:
         """The event to append for an instance of a registered class, with this metadata and its schema version.
 
-        Raises :class:`InvalidInput` for an instance of another class, of a subclass too: it would not come back as what it is.
+        ``event`` may be a :class:`WithMetadata`: what that says goes before ``metadata``.
+
+        Raises :class:`InvalidInput` for an instance of another class, of a subclass too; and for one that would
+        come back as another value.
         """
+        made = self.prepare(event, metadata)
+        ((name, payload, text, event_id),) = _rows(encoding.encode_events((made,)))
+        stored = RecordedEvent("", 1, name, payload, text, event_id, bytes(16), 0)
+        (again,) = self.reread((stored,))
+        self.compare(event, again, payload)
+        return made
+
+    def prepare(self, event: object, metadata: Mapping[str, Any] | None = None) -> Event:
+        """The same, for a caller who does the comparison. Raises :class:`InvalidInput`."""
+        event_id = None
+        if isinstance(event, WithMetadata):
+            metadata = {**(metadata or {}), **event.metadata}
+            event_id, event = event.id, event.event
         kind = self._by_class.get(type(event))
         if kind is None:
-            raise InvalidInput(f"no event type is registered for {type(event).__name__}: register the class")
+            raise InvalidInput(self._unregistered(event))
         metadata = metadata or {}
         if SCHEMA_VERSION in metadata:
             raise InvalidInput(f"{SCHEMA_VERSION!r} in the metadata is headstream's own; choose another name")
         if kind.version > 1:
             metadata = {**metadata, SCHEMA_VERSION: kind.version}
-        return Event(kind.name, event if kind.encode is None else kind.encode(event), metadata)
+        return Event(kind.name, kind.encode(event), metadata, event_id)
+
+    def reread(self, stored: Iterable[RecordedEvent]) -> list[Any]:
+        """The instances of events to be appended. Raises :class:`InvalidInput` for one that no load could read."""
+        try:
+            return list(map(self.decode, stored))
+        except InvalidInput as error:
+            details = {name: value for name, value in error.details.items() if name not in {"stream", "version"}}
+            why = f"nothing was appended, for it could not be loaded: {error.message}"
+            raise InvalidInput(why, **details) from error.__cause__
+
+    def compare(self, event: object, again: object, payload: str | bytes | None) -> None:
+        """:class:`InvalidInput` if an instance, or a :class:`WithMetadata`, comes back from its payload as another value."""
+        before = event.event if isinstance(event, WithMetadata) else event
+        self._by_class[type(before)].check(before, again, payload)
+
+    def _unregistered(self, event: object) -> str:
+        kind = type(event)
+        if isinstance(event, type):
+            return f"no event is {no_event(event)}"
+        parents = [parent.__name__ for parent in kind.__mro__[1:] if parent in self._by_class]
+        if parents:
+            return (
+                f"no event type is registered for {kind.__name__}, a subclass of {parents[0]}, as which it would come back: "
+                "register the class"
+            )
+        return f"no event type is registered for {kind.__name__}: register the class"
 
     def decode(self, event: RecordedEvent) -> Any:
         """The instance that a recorded event stands for; an old one in today's form.
@@ -169,76 +216,11 @@ class Registry:
         return f"Registry({', '.join(cls.__name__ for cls in self._by_class)})"
 
 
-class _Kind:
-    """One class, and what its data is like."""
-
-    def __init__(
-        self,
-        cls: type[Any],
-        name: str | None,
-        upcasters: Iterable[Upcaster],
-        encode: Callable[[Any], Any] | None,
-        decode: Callable[[Any], Any] | None,
-    ) -> None:
-        if not isinstance(cls, type):
-            raise InvalidInput(f"a class is registered, not {cls!r}")
-        if (encode is None) != (decode is None):
-            raise InvalidInput("encode and decode go together: what one makes, the other must read")
-        if encode is None and not _is_described(cls):
-            raise InvalidInput(
-                f"{cls.__name__} does not say what its fields are: make it a dataclass, a Struct or a pydantic model before it is"
-                " registered, or give encode and decode"
-            )
-        self.cls = cls
-        self.name = cls.__name__ if name is None else name
-        self.upcasters = tuple(upcasters)
-        self.version = len(self.upcasters) + 1
-        self.encode = encode
-        self.decode = decode
-
-    def instance(self, payload: str | bytes | None, version: int) -> Any:
-        """What ``payload``, of this schema version, stands for."""
-        outdated = self.upcasters[version - 1 :]
-        if self.decode is None and not outdated and isinstance(payload, str):
-            return self._parse(payload)
-        # Decoded here and not taken from the event, which remembers its data: an upcaster may change what it is given.
-        data = msgspec.json.decode(payload) if isinstance(payload, str) else payload
-        for upcast in outdated:
-            data = upcast(data)
-        if self.decode is not None:
-            return self.decode(data)
-        if isinstance(data, bytes):
-            raise TypeError("it holds bytes, for which the class was registered without decode")
-        return self._parse(msgspec.json.encode({} if data is None else data))
-
-    @cached_property
-    def _parse(self) -> Callable[[str | bytes], Any]:
-        """Made when it is first needed: at its decoration a class is not yet known by its name, which its own fields may refer to."""
-        if _is_pydantic(self.cls):
-            parse: Callable[[str | bytes], Any] = self.cls.model_validate_json
-            return parse
-        return msgspec.json.Decoder(self.cls).decode
-
-
-def _is_pydantic(cls: type[Any]) -> bool:
-    return callable(getattr(cls, "model_validate_json", None))
-
-
-def _is_described(cls: type[Any]) -> bool:
-    return (
-        issubclass(cls, msgspec.Struct)
-        or dataclasses.is_dataclass(cls)
-        or hasattr(cls, "__attrs_attrs__")
-        or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
-        or _is_pydantic(cls)
-    )
-
-
 def _names(formerly: Iterable[str]) -> tuple[str, ...]:
     return (formerly,) if isinstance(formerly, str) else tuple(formerly)
 
 
-def _version(event: RecordedEvent, kind: _Kind) -> int:
+def _version(event: RecordedEvent, kind: Kind) -> int:
     if event.metadata_json is None:
         return 1
     version = event.metadata.get(SCHEMA_VERSION, 1)

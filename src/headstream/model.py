@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -14,6 +15,7 @@ import msgspec
 
 from headstream import limits
 from headstream.errors import CorruptData, InvalidInput
+from headstream.nesting import has_long_number, is_deep_json
 
 R = TypeVar("R")
 
@@ -67,6 +69,22 @@ class Event(msgspec.Struct, frozen=True):
             raise InvalidInput(f"an event's metadata is a mapping, not {type(self.metadata).__name__}")
 
 
+def _unreadable(text: str, event: RecordedEvent, error: Exception) -> Exception:
+    """Why a text could not be decoded: damage, unless this process only has too small a stack or takes shorter numbers than others."""
+    what = f"event {event.version} of stream {event.stream!r} holds"
+    if isinstance(error, RecursionError) and not is_deep_json(text, limits.HOSTILE_NESTING):
+        return RecursionError(
+            f"{what} data nested deeper than the stack has room for here: look at it from where fewer calls are active"
+        )
+    limit = sys.get_int_max_str_digits()
+    if 0 < limit < sys.int_info.default_max_str_digits and has_long_number(text, limit):
+        return ValueError(
+            f"{what} a whole number of more than {limit} digits, which this process does not read: "
+            "raise the limit by sys.set_int_max_str_digits"
+        )
+    return CorruptData(f"{what} text that is not JSON: {error}")
+
+
 class _Decoded(Generic[R]):
     """What an event holds as JSON text: decoded when it is first looked at, and remembered. In one piece, for it is done once for each event."""
 
@@ -91,9 +109,7 @@ class _Decoded(Generic[R]):
             try:
                 made = _from_json(made)
             except (msgspec.DecodeError, RecursionError) as error:
-                raise CorruptData(
-                    f"event {event.version} of stream {event.stream!r} holds text that is not JSON: {error}"
-                ) from None
+                raise _unreadable(made, event, error) from None
         elif made is None:
             made = self._nothing()
         event.__dict__[self._name] = made
@@ -166,7 +182,7 @@ class FeedEvent(RecordedEvent, frozen=True, eq=False, array_like=True, forbid_un
     version: Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_VERSION)]
     payload: Any
     changeset: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-    micros: Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_VERSION)]
+    micros: Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_MICROS)]
     position: int
     """Its number in the feed: 1, 2, 3 … without gap, the same for every reader."""
 

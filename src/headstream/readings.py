@@ -47,8 +47,7 @@ class Pages(Iterator[E], Generic[E]):
         rest = self._rest or self._begin()
         if rest.exhausted:
             return False
-        events, self._rest = self._run(self._session.step(rest))
-        self._events = iter(self._taken(events))
+        self._keep(*self._run(self._session.step(rest)))
         return True
 
     def _begin(self) -> Cursor:
@@ -56,9 +55,13 @@ class Pages(Iterator[E], Generic[E]):
             self._begun = self._rest = self._run(self._start())
         return self._begun
 
-    def _taken(self, events: list[RecordedEvent]) -> list[E]:
-        """Those of a page that are returned."""
-        return cast("list[E]", events)
+    def _keep(self, events: list[RecordedEvent], rest: Cursor) -> None:
+        """Have these events returned, then those of the rest. Both or none: nothing is called between the assignments, so
+        no interrupt falls between them, which would skip a page.
+        """
+        taken = iter(cast("list[E]", events))
+        self._events = taken
+        self._rest = rest
 
 
 class Reading(Pages[RecordedEvent]):
@@ -102,8 +105,9 @@ class FeedReading(Pages[FeedEvent]):
             self._advance()
         return super()._begin()
 
-    def _taken(self, events: list[RecordedEvent]) -> list[FeedEvent]:
-        taken, self._limit = self._wanted.page(events, self._limit)
-        if self._limit == 0:
-            self._rest = FINISHED
-        return taken
+    def _keep(self, events: list[RecordedEvent], rest: Cursor) -> None:
+        taken, limit = self._wanted.page(events, self._limit)
+        wanted = iter(taken)
+        self._events = wanted
+        self._rest = FINISHED if limit == 0 else rest
+        self._limit = limit

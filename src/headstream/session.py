@@ -14,7 +14,14 @@ import msgspec
 from headstream import limits
 from headstream.backends.metering import Meter
 from headstream.caches import Cache, HeadCache, StateCache
-from headstream.errors import InvalidInput, WrongExpectedVersion
+from headstream.errors import (
+    CorruptData,
+    HeadstreamError,
+    InvalidInput,
+    UnsupportedFormat,
+    WrongExpectedVersion,
+)
+from headstream.mistakes import is_several, no_event
 from headstream.model import (
     NO_STREAM,
     Event,
@@ -30,11 +37,13 @@ from headstream.model import (
 )
 from headstream.protocol import append, encoding, feed, follow, keys, read
 from headstream.protocol.append import Proposal
+from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.feed import Progress
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import Known, nothing
-from headstream.protocol.ops import Gen
+from headstream.protocol.ops import Gen, GiveWay
 from headstream.protocol.read import Cursor
+from headstream.protocol.rivals import Rivals
 from headstream.stats import Stats
 
 log: Final = logging.getLogger("headstream.feed")
@@ -55,12 +64,15 @@ class Session:
     ) -> None:
         check_number("cache_bytes", cache_bytes, 0)
         self.settings = settings
+        self._reported: dict[str, HeadstreamError] = {}
         self.store_id = store_id
         remembered: Cache[Any] = Cache(cache_bytes)
         self.cache = HeadCache(remembered)
         self.states = StateCache(remembered)
+        self._segment_keys: Cache[frozenset[str | None]] = remembered
         self._meter = meter or Meter()
         self._appends = count(1)
+        self._rivals = Rivals()
 
     def stats(self) -> Stats:
         """What was counted so far."""
@@ -73,13 +85,22 @@ class Session:
 
     # --- append ----------------------------------------------------------------------------------------------------
 
-    def request(self, stream: str, events: Event | Iterable[Event], expected: Expectation, key: str | None) -> Request:
+    def request(
+        self,
+        stream: str,
+        events: Event | Iterable[Event],
+        expected: Expectation,
+        key: str | None,
+        *,
+        adopts: bool = False,
+    ) -> Request:
         """An append, checked; :class:`InvalidInput` if it cannot be made."""
         check_writable(stream)
         if key is not None:
             check_text("a key", key, limits.MAX_IDEMPOTENCY_KEY)
         batch = _batch(events)
-        proposal = Proposal(stream, encoding.encode_events(batch), len(batch), _version(stream, expected), key)
+        rows = encoding.encode_events(batch)
+        proposal = Proposal(stream, rows, len(batch), _version(stream, expected), key, adopts=adopts)
         return Request(proposal, expected if isinstance(expected, Head) else None)
 
     def append(self, request: Request) -> Gen[Head]:
@@ -90,11 +111,19 @@ class Session:
             known = held if known is None or known.state.age < held.state.age else known
         elif known is None and proposal.expected == 0:
             known = nothing(proposal.stream)
+        # One that decides has just read the head, as the others do: it has no advantage to make up for.
+        if not proposal.adopts and self._rivals.is_due(proposal.stream):
+            yield from GiveWay(limits.TRIPS)
         try:
             appended = yield from append.append(self.settings, proposal, known, self._remember, just_saw=self._just_saw)
         except WrongExpectedVersion:
             self._meter.conflict()
+            self._rivals.met(proposal.stream)
             raise
+        if appended.lost:
+            self._rivals.met(proposal.stream)
+        else:
+            self._rivals.won(proposal.stream)
         if appended.known is not known:  # else it was not read or written just now, and is as old as it was
             self.cache.put(appended.known)
         if appended.version == appended.known.state.version:
@@ -134,7 +163,17 @@ class Session:
 
     def poll(self, place: Place, *, advance: bool) -> Gen[Polled]:
         """The next events of the feed after ``place``, if there are any yet."""
-        return follow.poll(self.settings, place, self.cache.get, self._remember, advance=advance)
+        polled = yield from follow.poll(self.settings, place, self.cache.get, self._remember, advance=advance)
+        if polled.problems is not None:
+            self.report(polled.problems)
+        return polled
+
+    def report(self, problems: Iterable[CorruptData | UnsupportedFormat]) -> None:
+        """Log what an advance could not publish, once for as long as it stays so: whoever reads the feed goes on without it."""
+        before, self._reported = self._reported, {str(problem.details.get("key")): problem for problem in problems}
+        for key, problem in self._reported.items():
+            if key not in before:
+                log.error("the feed is advanced without what cannot be read: run `headstream verify`: %s", problem)
 
     def feed_version(self) -> Gen[int]:
         """A position that the feed has reached."""
@@ -181,9 +220,26 @@ class Session:
         self._remember(cursor.known)
         return cursor
 
-    def step(self, cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
-        """The next events of a read."""
-        return read.step(cursor)
+    def step(
+        self, cursor: Cursor, look: Callable[[Chain], None] | None = None
+    ) -> Gen[tuple[list[RecordedEvent], Cursor]]:
+        """The next events of a read; ``look`` gets their changesets."""
+        return read.step(cursor, look)
+
+    def changeset_with_key(self, known: Known, key: str) -> Gen[Frame | Batch | None]:
+        """The newest changeset in the tail or the newest segment that was appended with this key; ``None`` if none was."""
+        state = known.state
+        found = read.in_tail(known, key)
+        if found is not None or not state.fields.levels:
+            return found
+        segment = ("keys", state.stream, state.fields.levels[0][-1].id)
+        keys = self._segment_keys.get(segment)
+        if keys is not None and key not in keys:  # a segment never changes, so it is read once
+            return None
+        chain = yield from read.newest_segment(known)
+        keys = frozenset([frame.key for frame in chain])
+        self._segment_keys.put(segment, keys, 300 + 2 * len(state.stream) + 150 * len(keys), lambda _: True)
+        return read.newest_with_key(chain, key)
 
     def head(self, stream: str) -> Gen[Head | None]:
         """The head of a stream, if it exists; the name is checked at once."""
@@ -221,12 +277,12 @@ def check_prefix(prefix: object) -> None:
 def _batch(events: object) -> list[Event]:
     if isinstance(events, Event):
         return [events]
-    if type(events) is not list and (isinstance(events, (str, bytes)) or not isinstance(events, Iterable)):
-        raise InvalidInput(f"append takes an Event or several, not {type(events).__name__}")
-    batch = list(islice(events, limits.MAX_EVENTS + 1))
+    if not is_several(events):
+        raise InvalidInput(f"append takes an Event or several, not {no_event(events)}")
+    batch = list(islice(cast("Iterable[Event]", events), limits.MAX_EVENTS + 1))
     for event in batch:
         if not isinstance(event, Event):
-            raise InvalidInput(f"append takes events, not {type(event).__name__}: wrap it in Event(type, data)")
+            raise InvalidInput(f"append takes events, not {no_event(event)}")
     if not 1 <= len(batch) <= limits.MAX_EVENTS:
         raise InvalidInput(f"an append has 1 to {limits.MAX_EVENTS} events, not {'more' if batch else 'none'}")
     return batch

@@ -2,23 +2,32 @@
 
 Rules:
 
-* A kept state is derived: it saves a load, and decides nothing. One that cannot be read is folded anew.
-* What is kept can be read again: a state is decoded and compared before it is written, so that a type which loses something on its way is an error of the
-  program that has it, and not of a load next year.
+1. A kept state is derived: it saves a load, and decides nothing. One that cannot be read is folded anew.
+2. What is kept can be read again: a state is decoded and compared before it is written
+   (:mod:`headstream.fidelity`). One that comes back as another value, or cannot be compared, is not kept. It
+   costs no append: the events are appended without it.
+3. A state is of a type. What that was made of is kept with it, as a fingerprint, so that a state is not taken
+   for one of a type that got, lost or changed a field and has the same name and version. Functions of the
+   application's own say nothing of a type, so there the version alone counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from functools import cached_property
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from headstream import limits
+from headstream import limits, shapes
 from headstream.errors import InvalidInput
+from headstream.fidelity import described, difference
 from headstream.protocol import encoding
 
 S = TypeVar("S")
+
+_MARKED: Final = b"\0"
+"""Begins a state with a fingerprint. No JSON begins so: a program that knows of none folds the events."""
 
 
 class Snapshots(Generic[S]):
@@ -31,7 +40,9 @@ class Snapshots(Generic[S]):
 
     ``encode`` and ``decode``: for states of any other kind: a state as bytes, and back. Then ``state`` is not needed.
 
-    A state takes up to 16 MiB encoded. Up to 4 KiB of them travel in the head of the stream, larger ones are objects of their own.
+    A state that would come back as another value is not kept, and neither is one that was kept for another
+    ``state`` type used. A state takes up to 16 MiB encoded. Up to 4 KiB of them travel in the head of the
+    stream, larger ones are objects of their own.
 
     Raises :class:`~headstream.InvalidInput`.
     """
@@ -68,7 +79,7 @@ class Snapshots(Generic[S]):
         try:
             data = self._encode(state)
             again = self._decode(data)
-            same = type(again) is kind and (kind.__eq__ is object.__eq__ or bool(again == state))
+            found = difference(state, again)
         except (
             Exception
         ) as error:  # what it says may be long, and hold a part of the state: it is the cause, and not in the message
@@ -77,15 +88,29 @@ class Snapshots(Generic[S]):
             ) from error
         if not isinstance(data, bytes):
             raise InvalidInput(f"encode returns bytes, not {type(data).__name__}")
-        if not same:
+        if found is not None:
             raise InvalidInput(
-                f"the state cannot be kept: {kind.__name__} comes back as another value ({type(again).__name__}): give its exact type, or encode and decode"
+                f"the state cannot be kept: {kind.__name__} comes back {described(found)}: give its exact type, or encode and decode"
             )
-        return data
+        return self._mark + data
 
     def decode(self, data: bytes) -> S:
-        """The state of some bytes. Raises whatever the decoder raises."""
+        """The state of some bytes. Raises what the decoder raises; :class:`~headstream.InvalidInput` for another type."""
+        if self._mark:
+            if not data.startswith(self._mark):
+                raise InvalidInput("it is of another type of states")
+            data = data[len(self._mark) :]
         return self._decode(data)
+
+    @cached_property
+    def _mark(self) -> bytes:
+        """What a state of this type begins with."""
+        if self._state is None:
+            return b""
+        try:
+            return _MARKED + shapes.fingerprint(self._state)
+        except Exception:  # noqa: BLE001 - it can be decoded, and not described: then the version alone counts
+            return b""
 
     def __repr__(self) -> str:
         size = "" if self.every_bytes is None else f", every_bytes={self.every_bytes}"

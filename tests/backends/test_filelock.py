@@ -2,8 +2,13 @@
 
 import errno
 import multiprocessing
+import os
+import stat
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
+from itertools import takewhile
+from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -11,6 +16,7 @@ from headstream.backends import filelock
 from headstream.backends.filelock import FileLock
 from headstream.errors import InvalidInput
 from headstream.protocol.ops import NotApplied
+from support.embedded import in_child
 
 
 @pytest.fixture
@@ -22,8 +28,16 @@ def path(tmp_path):
 @pytest.fixture
 def lock(path):
     """A lock of this process."""
-    with closing(FileLock(path)) as lock:
+    with closing(FileLock(path, path.parent)) as lock:
         yield lock
+
+
+@contextmanager
+def held(lock):
+    """Hold the lock as its users do."""
+    with lock.threads, lock.file() as file:
+        lock.take(file)
+        yield
 
 
 def enter(lock):
@@ -31,7 +45,7 @@ def enter(lock):
     entered = threading.Event()
 
     def take():
-        with lock.held():
+        with held(lock):
             entered.set()
 
     thread = threading.Thread(target=take)
@@ -42,8 +56,8 @@ def enter(lock):
 @pytest.mark.parametrize("same", [True, False])
 def test_one_holds_it_at_a_time(lock, path, same):
     """Threads that share a lock object exclude each other, as do objects on the same file."""
-    with closing(FileLock(path)) as another:
-        with lock.held():
+    with closing(FileLock(path, path.parent)) as another:
+        with held(lock):
             thread, entered = enter(lock if same else another)
             assert not entered.wait(0.05)
         thread.join()
@@ -53,9 +67,9 @@ def test_one_holds_it_at_a_time(lock, path, same):
 def test_it_is_released_by_an_exception(lock):
     """Whatever leaves the block, an interrupt too, releases the lock."""
     for error in (ValueError, KeyboardInterrupt):
-        with pytest.raises(error), lock.held():
+        with pytest.raises(error), held(lock):
             raise error
-    with lock.held():
+    with held(lock):
         pass
 
 
@@ -70,9 +84,9 @@ def test_it_is_released_when_taking_it_is_interrupted(lock, path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(filelock, "_lock", interrupted)
-        with pytest.raises(KeyboardInterrupt), lock.held():
+        with pytest.raises(KeyboardInterrupt), held(lock):
             pytest.fail("it was interrupted")
-    with closing(FileLock(path)) as another:
+    with closing(FileLock(path, path.parent)) as another:
         thread, _ = enter(another)
         thread.join(30)
         assert not thread.is_alive()
@@ -80,12 +94,12 @@ def test_it_is_released_when_taking_it_is_interrupted(lock, path, monkeypatch):
 
 def test_a_file_that_was_removed_is_made_anew(lock, path):
     """Those who had the removed file open take the new one: they exclude those who came later."""
-    with closing(FileLock(path)) as another:
+    with closing(FileLock(path, path.parent)) as another:
         for one in (lock, another):
-            with one.held():
+            with held(one):
                 pass
         path.unlink()
-        with lock.held():
+        with held(lock):
             assert path.exists()
             thread, entered = enter(another)
             assert not entered.wait(0.05)
@@ -100,9 +114,9 @@ def test_a_lock_that_the_system_gives_up_is_a_fault(lock, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(filelock, "_lock", refuse)
-        with pytest.raises(NotApplied, match="cannot be locked"), lock.held():
+        with pytest.raises(NotApplied, match="cannot be locked"), held(lock):
             pytest.fail("it was refused")
-    with lock.held():
+    with held(lock):
         pass
 
 
@@ -110,7 +124,7 @@ def test_a_closed_lock_is_not_taken(lock):
     """After close the lock says so; closing again does nothing."""
     lock.close()
     lock.close()
-    with pytest.raises(InvalidInput, match="closed"), lock.held():
+    with pytest.raises(InvalidInput, match="closed"), held(lock):
         pytest.fail("it is closed")
 
 
@@ -118,15 +132,54 @@ def test_a_child_does_not_keep_the_parents_lock(lock, path):
     """A forked child lets go of the inherited file, without releasing what the parent holds."""
 
     def work():
-        assert lock._file is None
+        assert lock._file.closed
 
-    with lock.held():
+    with lock.threads, lock.file() as file:
+        lock.take(file)
         child = multiprocessing.get_context("fork").Process(target=work)
         child.start()
         child.join()
         assert child.exitcode == 0
-        with closing(FileLock(path)) as another:
+        with closing(FileLock(path, path.parent)) as another:
             thread, entered = enter(another)
             assert not entered.wait(0.05)
-            lock.release()
+            file.close()
             thread.join()
+
+
+def test_a_signal_handler_does_not_wait_for_its_own_thread(lock):
+    """A thread that holds the lock and comes again, as a signal handler may, gets an error instead of waiting for ever."""
+    with held(lock), pytest.raises(InvalidInput, match="signal handler"), held(lock):
+        pytest.fail("it is held")
+    with held(lock):
+        pass
+
+
+def test_a_lock_file_of_another_owner_will_do(lock, path):
+    """Who may only read the lock file can take the lock."""
+    path.touch(mode=0o444)
+
+    def work():
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        with held(lock):
+            pass
+
+    for parent in takewhile(lambda parent: parent != Path(gettempdir()), path.parents) if os.geteuid() == 0 else ():
+        parent.chmod(0o711)
+    assert in_child(work) == 0
+
+
+def test_a_new_lock_file_is_like_the_stores(tmp_path):
+    """It has the permissions, and if this process is root's the owner, of the store's file; so has its folder, of a folder."""
+    store = tmp_path / "store"
+    store.mkdir()
+    store.chmod(0o2770)
+    if os.geteuid() == 0:
+        os.chown(store, 1234, 2345)
+    with held(FileLock(store / "locks" / "00", store)):
+        pass
+    for file, mode in ((store / "locks", 0o2770), (store / "locks" / "00", 0o660)):
+        about = file.stat()
+        assert stat.S_IMODE(about.st_mode) == mode
+        assert (about.st_uid, about.st_gid) == (store.stat().st_uid, store.stat().st_gid)

@@ -273,7 +273,9 @@ def test_a_forked_child_has_locks_of_its_own(backend):
     """Parent and child exclude each other although the child inherited the parent's lock files."""
     etag = backend.commit((), HEAD).etag
     context = multiprocessing.get_context("fork")
-    with backend._lock_of("heads/a").held():
+    lock = backend._lock_of("heads/a")
+    with lock.threads, lock.file() as file:
+        lock.take(file)
         child = context.Process(target=backend.commit, args=((), Put("heads/a", b"child", Matches(etag))))
         child.start()
         child.join(0.2)
@@ -288,7 +290,9 @@ def test_a_delete_waits_for_the_commit_in_progress(backend):
     backend.commit((), HEAD)
     deleted = threading.Event()
     thread = threading.Thread(target=lambda: (backend.delete(["heads/a"]), deleted.set()))
-    with backend._lock_of("heads/a").held():
+    lock = backend._lock_of("heads/a")
+    with lock.threads, lock.file() as file:
+        lock.take(file)
         thread.start()
         assert not deleted.wait(0.05)
         assert backend.get(Get("heads/a")) != MISSING

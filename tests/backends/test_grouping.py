@@ -180,11 +180,11 @@ def test_a_caller_that_is_interrupted_while_it_waits_strands_nobody(pool, monkey
     interrupting = threading.Event()
 
     class Wake(grouping.SimpleQueue):
-        def get(self):
+        def get(self, timeout):
             if threading.current_thread().name == "victim":
                 interrupting.wait()
                 raise KeyboardInterrupt
-            super().get()
+            super().get(timeout=timeout)
 
     monkeypatch.setattr(grouping, "SimpleQueue", Wake)
 

@@ -10,7 +10,7 @@ import pytest
 
 from headstream.backends import sqlite_file
 from headstream.backends.sqlite import SqliteBackend
-from headstream.errors import AccessDenied, CorruptData, InvalidInput, StoreNotFound
+from headstream.errors import CorruptData, InvalidInput, StoreNotFound
 from headstream.protocol.ops import (
     ABSENT,
     ALWAYS,
@@ -81,6 +81,21 @@ class Tampered:
             self.act()
         return self.connection.execute(statement, *args)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if self.in_transaction:
+                self.execute("COMMIT" if kind is None else "ROLLBACK")
+        except sqlite3.Error:
+            if kind is None and self.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+
+    def rollback(self):
+        self.execute("ROLLBACK")
+
     def close(self):
         self.connection.close()
 
@@ -106,7 +121,8 @@ def commit_together(backend, puts):
             return error
 
     with ThreadPoolExecutor(len(puts)) as threads:
-        with backend._lock.held():
+        with backend._lock.threads, backend._lock.file() as file:
+            backend._lock.take(file)
             futures = [threads.submit(commit, put) for put in puts]
             until(lambda: len(backend._group._queue) == len(puts))
         return [future.result() for future in futures]
@@ -133,7 +149,7 @@ def test_another_program_delays_a_write_for_a_bounded_time(path, monkeypatch):
 def test_a_full_disk_applies_nothing(backend):
     """A commit that does not fit leaves neither head nor prelude, and a smaller one goes through."""
     backend.commit((), HEAD)
-    backend._writer.execute("PRAGMA max_page_count = 10")
+    backend._pool.writer.connection.execute("PRAGMA max_page_count = 10")
     large = Put("segments/a/1", b"x" * 100_000, ALWAYS)
     with pytest.raises(NotApplied, match="full"):
         backend.commit([large], Put("heads/b", b"", ABSENT))
@@ -144,7 +160,7 @@ def test_a_full_disk_applies_nothing(backend):
 def test_a_full_disk_spares_those_who_fit(backend):
     """Writes that share a transaction with one that does not fit are stored all the same."""
     backend.commit((), HEAD)
-    backend._writer.execute("PRAGMA max_page_count = 10")
+    backend._pool.writer.connection.execute("PRAGMA max_page_count = 10")
     bodies = [b"x", b"x" * 100_000, b"x"]
     small, large, other = commit_together(
         backend, [Put(f"heads/{len(body)}-{n}", body, ABSENT) for n, body in enumerate(bodies)]
@@ -161,26 +177,28 @@ def test_a_full_disk_spares_those_who_fit(backend):
         ("COMMIT", sqlite3.SQLITE_IOERR, "SQLITE_IOERR", Unknown),
         ("COMMIT", sqlite3.SQLITE_FULL, "SQLITE_FULL", NotApplied),
         ("COMMIT", sqlite3.SQLITE_BUSY, "SQLITE_BUSY", NotApplied),
-        ("BEGIN IMMEDIATE", sqlite3.SQLITE_READONLY, "SQLITE_READONLY", AccessDenied),
-        ("BEGIN IMMEDIATE", sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT", CorruptData),
+        ("BEGIN IMMEDIATE", sqlite3.SQLITE_READONLY, "SQLITE_READONLY", NotApplied),
+        ("COMMIT", sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT", Unknown),
     ],
 )
 def test_every_caller_of_a_failed_transaction_hears_of_it(backend, statement, code, name, raised):
     """Each gets an error of its own that says whether its write may count, and the next transaction works."""
     backend.commit((), HEAD)
-    working = backend._writer
-    backend._writer = failing(working, statement, code, name)
+    working = backend._pool.writer.connection
+    backend._pool.writer.connection = failing(working, statement, code, name)
     errors = commit_together(backend, [Put(f"heads/{number}", b"", ABSENT) for number in range(3)])
     assert [type(error) for error in errors] == [raised] * 3
     assert len({id(error) for error in errors}) == 3
-    backend._writer = working
+    backend._pool.writer.connection = working
     assert isinstance(backend.commit((), Put("heads/0", b"", ABSENT)), Stored)
 
 
 def test_a_connection_that_cannot_roll_back_is_replaced(backend):
     """When SQLite cannot even undo, the connection is given up: the next write has a new one."""
     backend.commit((), HEAD)
-    backend._writer = failing(backend._writer, "ROLLBACK", sqlite3.SQLITE_IOERR, "SQLITE_IOERR")
+    backend._pool.writer.connection = failing(
+        backend._pool.writer.connection, "ROLLBACK", sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
+    )
     with pytest.raises(NotApplied, match="prelude"):
         backend.commit([Put("heads/a", b"again", ABSENT)], Put("heads/b", b"", ABSENT))
     assert isinstance(backend.commit((), Put("heads/b", b"", ABSENT)), Stored)
@@ -203,9 +221,9 @@ def test_a_damaged_file_is_named(backend, path):
 
 
 def test_a_file_that_is_gone_is_said_to_be(backend, path):
-    """A store that somebody removed is StoreNotFound for who opens it anew."""
+    """A store that somebody removed is StoreNotFound, also for who has it open."""
     path.unlink()
-    with pytest.raises(StoreNotFound, match="does not exist"):
+    with pytest.raises(StoreNotFound, match="was deleted while it was open"):
         backend.get(Get("heads/a"))
 
 
@@ -216,7 +234,7 @@ def test_writes_of_several_threads_share_a_flush(backend):
     """Commits that wait at the same time are one transaction; each has its own answer."""
     etag = backend.commit((), HEAD).etag
     statements = []
-    backend._writer.set_trace_callback(statements.append)
+    backend._pool.writer.connection.set_trace_callback(statements.append)
     puts = [Put(f"heads/{number}", b"", ABSENT) for number in range(6)]
     answers = commit_together(backend, [*puts, HEAD, Put("heads/a", b"new", Matches(etag))])
     assert statements.count("COMMIT") <= 2  # whoever led before the others were there had one of its own
@@ -257,10 +275,10 @@ def test_a_body_is_not_read_when_it_is_not_modified(backend, path):
 def test_a_closed_store_says_so(backend):
     """Every call after close is InvalidInput; closing again is not."""
     backend.commit((), HEAD)
-    busy = backend._readers.take()
+    busy = backend._pool.take()
     backend.close()
     backend.close()
-    backend._readers.give(busy)
+    backend._pool.give(busy)
     for call in (
         lambda: backend.get(Get("heads/a")),
         lambda: backend.get_many([Get("heads/a")]),
@@ -276,12 +294,14 @@ def test_closing_waits_for_the_write_in_progress(backend):
     """A commit that has begun ends well, and only then is the file closed."""
     backend.commit((), HEAD)
     begun, proceed = threading.Event(), threading.Event()
-    backend._writer = Tampered(backend._writer, "COMMIT", lambda: (begun.set(), proceed.wait()))
+    backend._pool.writer.connection = Tampered(
+        backend._pool.writer.connection, "COMMIT", lambda: (begun.set(), proceed.wait())
+    )
     with ThreadPoolExecutor(2) as threads:
         commit = threads.submit(backend.commit, (), Put("heads/b", b"", ABSENT))
         begun.wait()
         close = threads.submit(backend.close)
-        until(lambda: backend._readers._closed)
+        until(lambda: backend._pool._closed)
         assert not close.done()
         proceed.set()
         assert isinstance(commit.result(), Stored)
@@ -294,7 +314,7 @@ def test_a_forked_child_has_connections_of_its_own(backend):
     backend.get(Get("heads/a"))
 
     def work():
-        assert backend._writer is None
+        assert backend._pool.writer.connection is None
         assert backend.get(Get("heads/a")).body == b"body"
         assert isinstance(backend.commit((), Put("heads/a", b"child", Matches(etag))), Stored)
         assert isinstance(backend.commit((), Put("heads/child", b"", ABSENT)), Stored)
@@ -316,7 +336,8 @@ def test_a_fork_amid_a_write_harms_neither(backend):
     held, release = threading.Event(), threading.Event()
 
     def hold():
-        with backend._lock.held():
+        with backend._lock.threads, backend._lock.file() as file:
+            backend._lock.take(file)
             held.set()
             release.wait()
 

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from headstream.backends import sqlite_file
+from headstream.backends import sqlite_pool
 from headstream.backends.sqlite import SqliteBackend
 from headstream.errors import AccessDenied, InvalidInput, StoreNotFound, UnsupportedFormat
 from headstream.protocol.ops import ABSENT, ALWAYS, REFUSED, Page, Put, Stored
@@ -159,7 +159,7 @@ def test_a_folder_that_may_not_be_used_is_access_denied(tmp_path, mode):
 
 def test_readers_that_nobody_uses_are_few(backend):
     """However many threads have read at one moment, a bounded number of connections stays open."""
-    taken = [backend._readers.take() for _ in range(40)]
-    for connection in taken:
-        backend._readers.give(connection)
-    assert len(backend._readers._idle) == sqlite_file.IDLE_READERS
+    taken = [backend._pool.take() for _ in range(40)]
+    for slot in taken:
+        backend._pool.give(slot)
+    assert len(backend._pool._idle) == sqlite_pool.IDLE_READERS

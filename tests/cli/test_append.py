@@ -87,6 +87,17 @@ def test_a_key_makes_an_append_safe_to_repeat(cli: Commands, shop: str) -> None:
     assert newest(shop).version == 1
 
 
+@pytest.mark.parametrize("expected", ["none", "any", "exists"])
+def test_a_key_of_other_events_has_an_exit_code_of_its_own(cli: Commands, shop: str, expected: str) -> None:
+    """Nothing is written, and the message says what to do, without the data."""
+    cli("append", shop, "s", "T", '{"a": 1, "b": 2}', "--expected", "none", "--key", "k")
+    failed = cli("append", shop, "s", "T", '{"secret": 2}', "--expected", expected, "--key", "k", code=13)
+    assert "another key" in failed.stderr
+    assert "secret" not in failed.stderr
+    cli("append", shop, "s", "T", '{"b":2,"a":1}', "--expected", expected, "--key", "k", "--metadata", '{"try": 2}')
+    assert newest(shop).version == 1
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -18,6 +18,7 @@ from headstream.errors import (
     CorruptData,
     HeadstreamError,
     InvalidInput,
+    KeyReused,
     NotPublished,
     OutcomeUnknown,
     ProjectionStopped,
@@ -43,6 +44,7 @@ ERRORS = [
     (CheckpointLost("m"), 10),
     (NotPublished("m"), 11),
     (ProjectionStopped("m"), 12),
+    (KeyReused("m"), 13),
     (RequestRejected("m"), 15),
 ]
 

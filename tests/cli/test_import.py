@@ -181,6 +181,17 @@ def test_an_import_with_a_key_can_be_repeated(cli: Commands, shop: str) -> None:
         assert data(shop, "s") == [1, 2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.parametrize(("lines", "batch"), [(4, 2), (3, 3)])
+def test_an_import_that_is_repeated_with_another_file(cli: Commands, shop: str, lines: int, batch: int) -> None:
+    """A last append that was shorter, or batches of another size: their lines are neither dropped nor appended twice."""
+    args = ("append", shop, "s", "--from", "-", "--expected", "none", "--key", "k", "--batch")
+    cli(*args, 2, stdin=numbered(3))
+    error = cli.error(*args, batch, code=13, stdin=numbered(lines))
+    assert error.startswith("lines 3 to 4: the key belongs" if batch == 2 else "lines 1 to 3: the key belongs")
+    assert error.endswith("the file or --batch is not what it was when these lines were imported")
+    assert data(shop, "s") == [1, 2, 3]
+
+
 Send = Callable[..., Any]
 
 

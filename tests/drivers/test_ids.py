@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from uuid import RFC_4122, UUID
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from headstream import limits
 from headstream.drivers.ids import stamp, stamped, uuid7, uuid7_above
+from headstream.errors import InvalidInput
 
 NANOS = st.integers(0, 2**48 * 1_000_000 - 1)
 THIS_AGE = st.integers(0, 2**47 * 1_000_000)
 """Until the year 6429: after the very last millisecond of a UUIDv7 there is none."""
+STORED = st.integers(0, limits.MAX_MICROS * 1000 + 999)
+"""Nanoseconds of all times that can be stored."""
 CHANCE = st.integers(0, 2**80 - 1)
 
 
@@ -72,7 +77,7 @@ def test_an_id_above_the_last_of_its_millisecond():
     assert UUID(bytes=uuid7_above(last, 0)).int >> 80 == 6
 
 
-@given(THIS_AGE, NANOS, CHANCE, CHANCE)
+@given(THIS_AGE, STORED, CHANCE, CHANCE)
 def test_stamps_are_above_what_they_follow(before, nanos, chance, more):
     """Whatever the clock says; if it goes forward, the id is of the time that it says."""
     after = uuid7(before, chance)
@@ -90,3 +95,24 @@ def test_a_stamp_above_an_id_of_the_future():
     assert all(one.id > future for one in stamps)
     assert len({one.id for one in stamps}) == 100
     assert all(one.micros * 1000 <= time.time_ns() for one in stamps)
+
+
+@given(st.integers(-(2**63), 2**64) | st.integers(-(10**30), 10**30))
+@example(-1)
+@example(0)
+@example(limits.MAX_MICROS * 1000 + 999)
+@example(limits.MAX_MICROS * 1000 + 1000)
+def test_a_clock_is_right_or_refused(nanos):
+    """Nothing is masked: a time that a decoder would refuse is not stamped, and the clock is named."""
+    if 0 <= nanos // 1000 <= limits.MAX_MICROS:
+        made = stamped(nanos, lambda: 7, None)
+        assert (made.micros, int.from_bytes(made.id[:6], "big")) == (nanos // 1000, nanos // 1_000_000)
+    else:
+        with pytest.raises(InvalidInput, match=r"clock shows a time before 1970 or after 2286.*set the clock"):
+            stamped(nanos, lambda: 7, None)
+
+
+def test_above_the_last_id_there_is_none():
+    """It is said, and no lower one is made."""
+    with pytest.raises(InvalidInput, match="the last id that there can be"):
+        uuid7_above(uuid7(2**48 * 1_000_000 - 1, 2**80 - 1), 0)

@@ -13,6 +13,7 @@ from headstream.errors import (
     AccessDenied,
     CorruptData,
     InvalidInput,
+    KeyReused,
     OutcomeUnknown,
     StoreNotFound,
     Unavailable,
@@ -32,6 +33,7 @@ from headstream.protocol.ops import (
     Found,
     Matches,
     NotApplied,
+    Pause,
     Stored,
     Unknown,
 )
@@ -41,6 +43,8 @@ from support.streams import BLOBS, TAIL, Stream
 
 WITH_FEED = Settings(tail_bytes=TAIL.tail_bytes, fan_out=4, feed=True)
 EVENTS = [Event("E", 1), Event("E", 2)]
+ONE, TWO = [Event("E", b"x")], [Event("E", b"x")] * 2
+"""What ``Stream.grow(1)`` and ``Stream.grow(1, 1)`` append."""
 MINE, AGAIN, THIRD = 101, 102, 103
 """The stamps of this append's attempts."""
 TIME_OUT = Unknown("time-out")
@@ -53,11 +57,13 @@ def append(
     *,
     known: Known | None = None,
     key: str | None = None,
+    events: list[Event] = EVENTS,
     settings: Settings | None = None,
     just_saw: bool = False,
+    adopts: bool = False,
 ) -> Script[Appended]:
-    """An append of two events to ``stream``, about to make its first request."""
-    proposal = Proposal(stream.name, encoding.encode_events(EVENTS), len(EVENTS), expected, key)
+    """An append to ``stream``, of two events if it is not said, about to make its first request."""
+    proposal = Proposal(stream.name, encoding.encode_events(events), len(events), expected, key, adopts=adopts)
     return Script(protocol.append(settings or stream.settings, proposal, known, just_saw=lambda _known: just_saw))
 
 
@@ -282,7 +288,7 @@ def test_a_version_that_the_stream_has_left_behind():
 def test_a_version_that_the_stream_has_left_behind_with_a_key():
     """The append may be the one that was made after it."""
     stream = Stream(BLOBS).grow().grow(key="k").grow()
-    story = append(stream, 1, key="k", known=stream.known, just_saw=True)
+    story = append(stream, 1, key="k", events=ONE, known=stream.known, just_saw=True)
     second = stream.keys_of("segments/")[1]
     story.get_many([second], (Found(stream.objects[second], "e"),))
     assert (story.returned().version, story.returned().known) == (2, stream.known)
@@ -434,19 +440,129 @@ def pauses(story: Script[Appended], answer: object, stream: Stream, count: int) 
 
 
 def test_lost_races_are_bounded(monkeypatch):
-    """Pauses double up to a limit, attempts end; the last one is not known to have failed."""
+    """Attempts end, and pauses do not grow before; the last attempt is not known to have failed."""
     monkeypatch.setattr(limits, "APPEND_ATTEMPTS", 12)
     stream = Stream().times(3)
     story = append(stream, ANY, known=stream.known)
     waited = list(pauses(story, REFUSED, stream, 12))
-    first, longest = limits.RACE_PAUSE
-    assert waited[:3] == [first, 2 * first, 4 * first]
-    assert waited[-1] == longest
-    assert waited == sorted(waited)
+    assert waited == [limits.RACE_PAUSE[0]] * 12
     error = story.raised(OutcomeUnknown)
     assert isinstance(error.__cause__, Unavailable)
     assert error.__cause__.details == {"stream": "s", "lost_races": 12, "faults": 0}
     assert len(error.changeset_ids) == 12
+
+
+def lost_races(stream: Stream, story: Script[Appended], count: int) -> None:
+    """So many races that it loses, each to another changeset."""
+    for number in range(count):
+        story.stamp(1000 + number)
+        story.commit(REFUSED)
+        story.pause()
+        story.get("heads/s", stream.grow().found())
+
+
+def test_a_race_is_waited_for_in_round_trips():
+    """However many were lost: a pause that grows would make the next one worse."""
+    stream = Stream().grow()
+    story = append(stream, ANY, known=stream.known)
+    trips: list[float] = []
+    for number in range(12):
+        story.stamp(1000 + number)
+        story.commit(REFUSED)
+        pause = story.asked
+        assert isinstance(pause, Pause)
+        trips.append(pause.trips)
+        story.pause()
+        story.get("heads/s", stream.grow().found())
+    assert trips == [1.0] * 12
+
+
+def knocking(expected: Expected = ANY) -> tuple[Stream, Script[Appended]]:
+    """An append that has lost so many races that it raises the fence next."""
+    stream = Stream().grow()
+    story = append(stream, expected, known=stream.known)
+    lost_races(stream, story, limits.KNOCK)
+    return stream, story
+
+
+@pytest.mark.parametrize("expected", [ANY, EXISTS])
+def test_a_race_that_is_lost_again_and_again(expected):
+    """The fence is raised, without an intent: so the one that always wins loses its next commit. Ours follows on the new head."""
+    stream, story = knocking(expected)
+    commit = story.commit(Stored("mine"))
+    assert (commit.prelude, commit.head.when) == ((), Matches(stream.known.etag or ""))
+    assert head_of(commit) == head.fenced(stream.known.state)
+    story.stamp(MINE)
+    commit = story.commit(Stored("e"))
+    assert commit.head.when == Matches("mine")
+    assert head_of(commit).fields.fence == 1
+    appended = story.returned()
+    check_appended(appended, MINE, stream.version + 2)
+    assert appended.lost == limits.KNOCK
+
+
+def test_a_fence_that_comes_too_late():
+    """Another race is lost; the next fence is raised after as many more."""
+    stream, story = knocking()
+    story.commit(REFUSED)
+    story.pause()
+    story.get("heads/s", stream.grow().found())
+    lost_races(stream, story, limits.KNOCK - 1)
+    assert story.commit(Stored("mine")).prelude == ()
+
+
+@pytest.mark.parametrize("fault", [THROTTLED, TIME_OUT], ids=shown)
+def test_a_fence_that_fails(fault):
+    """A fault like another; nothing of the append was written."""
+    stream, story = knocking()
+    story.commit(fault)
+    assert story.pause() == limits.FAULT_PAUSE[0]
+    if fault is TIME_OUT:
+        story.get("heads/s", stream.fence().found())
+    story.stamp(MINE)
+    assert story.commit(Stored("e")).head.when == Matches(stream.known.etag or "")
+    check_appended(story.returned(), MINE, stream.version + 2)
+
+
+def test_a_fence_that_another_has_raised():
+    """One is enough: while it is newer than so many races, no other is raised."""
+    stream = Stream().grow()
+    story = append(stream, ANY, known=stream.known)
+    lost_races(stream, story, limits.KNOCK - 1)
+    stream.fence()
+    lost_races(stream, story, limits.KNOCK)
+    story.stamp(MINE)
+    story.commit(REFUSED)
+    story.pause()
+    story.get("heads/s", stream.grow().found())
+    assert story.commit(Stored("mine")).prelude == ()
+
+
+def test_a_version_raises_no_fence():
+    """It loses one race at most. What is refused without one, some services do, is only tried again."""
+    stream = Stream().grow()
+    story = append(stream, 1, known=stream.known)
+    for number in range(limits.KNOCK + 1):
+        story.stamp(1000 + number)
+        story.commit(REFUSED)
+        story.pause()
+        story.get("heads/s", stream.found())
+    story.stamp(MINE)
+    story.commit(Stored("e"))
+    check_appended(story.returned(), MINE, 3)
+
+
+def test_a_stream_that_does_not_exist_has_no_fence_to_raise():
+    """It is created, or found created."""
+    story = append(Stream(), ANY, known=nothing("s"))
+    for number in range(limits.KNOCK + 1):
+        story.stamp(1000 + number)
+        assert story.commit(REFUSED).head.when == ABSENT
+        story.pause()
+        story.get("heads/s", MISSING)
+    story.stamp(MINE)
+    story.commit(Stored("e"))
+    story.returned()
 
 
 # --- faults ------------------------------------------------------------------------------------------------------
@@ -711,7 +827,7 @@ def test_a_key_is_kept_with_the_changeset():
 def test_a_key_after_the_expected_version():
     """The same append was made before: its result, not a conflict; later changesets do not matter."""
     stream = Stream().times(3).grow(1, 1, key="pay-17").times(2)
-    story = append(stream, 3, key="pay-17")
+    story = append(stream, 3, key="pay-17", events=TWO)
     story.get("heads/s", stream.found())
     check_appended(story.returned(), 4, 5, newest=7)
 
@@ -719,7 +835,7 @@ def test_a_key_after_the_expected_version():
 def test_a_key_after_the_expected_version_that_was_sealed():
     """It is looked up where that changeset lies now, however old."""
     stream = Stream(Settings(tail_bytes=0, fan_out=2, feed=False)).times(3).grow(1, 1, key="pay-17").times(9)
-    story = append(stream, 3, key="pay-17")
+    story = append(stream, 3, key="pay-17", events=TWO)
     story.get("heads/s", stream.found())
     assert story.serve(stream.objects)[-1] == [keys.segment("s", 4, ident(4))]
     check_appended(story.returned(), 4, 5, newest=14)
@@ -728,7 +844,7 @@ def test_a_key_after_the_expected_version_that_was_sealed():
 def test_a_key_of_a_stream_that_begins_with_it():
     """An append that creates the stream may be repeated, too."""
     stream = Stream().grow(1, 1, key="pay-17").times(2)
-    story = append(stream, 0, key="pay-17", known=nothing("s"))
+    story = append(stream, 0, key="pay-17", events=TWO, known=nothing("s"))
     story.stamp(MINE)
     story.commit(REFUSED)
     story.pause()
@@ -758,14 +874,14 @@ def test_another_key_or_another_place(expected, key):
 def test_a_key_in_the_tail(expected):
     """Without a version the newest changesets are searched, the newest first; no request for the tail."""
     stream = Stream().grow(1, key="pay-17").times(1).grow(1, key="pay-17").times(2)
-    story = append(stream, expected, known=stream.known, key="pay-17")
+    story = append(stream, expected, known=stream.known, key="pay-17", events=ONE)
     check_appended(story.returned(), 3, 3, newest=5)
 
 
 def test_a_key_in_the_newest_segment():
     """One request more."""
     stream = Stream(BLOBS).times(2).grow(1, key="pay-17")
-    story = append(stream, ANY, known=stream.known, key="pay-17")
+    story = append(stream, ANY, known=stream.known, key="pay-17", events=ONE)
     key = keys.segment("s", 3, ident(3))
     story.get_many([key], (Found(stream.objects[key], "e"),))
     check_appended(story.returned(), 3, 3)
@@ -787,7 +903,7 @@ def test_a_key_that_was_appended_meanwhile():
     stream = Stream().times(3)
     stale = stream.known
     stream.grow(1, key="pay-17")
-    story = append(stream, ANY, known=stale, key="pay-17")
+    story = append(stream, ANY, known=stale, key="pay-17", events=ONE)
     story.stamp(MINE)
     story.commit(REFUSED)
     story.pause()
@@ -801,6 +917,85 @@ def test_a_key_whose_newest_segment_cannot_be_had():
     story = append(stream, ANY, known=stream.known, key="pay-17")
     story.get_many([keys.segment("s", 2, ident(2))], TIME_OUT)
     story.raised(Unavailable)
+
+
+OTHERS = [
+    [Event("F", b"x")],
+    [Event("E", b"y")],
+    [Event("E", "x")],
+    [Event("E", b"x", id="1")],
+    [Event("E", b"x"), Event("E", b"x")],
+]
+"""Other events than ``ONE``: another type, other data, data of another kind, another id, and one more event."""
+
+
+@pytest.mark.parametrize("events", OTHERS, ids=shown)
+@pytest.mark.parametrize("expected", [2, ANY, EXISTS])
+def test_a_key_with_other_events(expected, events):
+    """Neither a success, which would drop them, nor a conflict, which would have the caller decide again."""
+    stream = Stream().times(2).grow(1, key="pay-17").times(1)
+    story = append(stream, expected, key="pay-17", events=events)
+    story.get("heads/s", stream.found())
+    error = story.raised(KeyReused)
+    assert (error.stream, error.key, error.version) == ("s", "pay-17", 3)
+
+
+def test_a_key_with_fewer_events():
+    """The first event of a larger append is not that append."""
+    stream = Stream().grow(1, 1, key="pay-17")
+    error = append(stream, ANY, known=stream.known, key="pay-17", events=ONE).raised(KeyReused)
+    assert error.version == 2
+
+
+@pytest.mark.parametrize("expected", [0, ANY])
+def test_a_key_with_other_metadata(expected):
+    """A trace or a time is another each time."""
+    stream = Stream().grow(1, key="pay-17").times(1)
+    story = append(stream, expected, key="pay-17", events=[Event("E", b"x", {"trace": "2"})])
+    story.get("heads/s", stream.found())
+    check_appended(story.returned(), 1, 1, newest=2)
+
+
+def test_a_key_with_other_events_in_a_segment():
+    """They are compared wherever the changeset lies."""
+    stream = Stream(BLOBS).times(2).grow(1, key="pay-17").times(3)
+    story = append(stream, 2, key="pay-17")
+    story.get("heads/s", stream.found())
+    assert story.serve(stream.objects)[-1] == [keys.segment("s", 3, ident(3))]
+    assert story.raised(KeyReused).version == 3
+
+
+def test_a_key_with_other_events_at_the_version_that_is_expected():
+    """There it has not been used: an append at another version is another append."""
+    stream = Stream().times(2).grow(1, key="pay-17")
+    story = append(stream, 3, known=stream.known, key="pay-17")
+    story.stamp(MINE)
+    story.commit(Stored("e4"))
+    check_appended(story.returned(), MINE, 5)
+
+
+def test_a_key_that_another_used_while_the_outcome_was_unknown():
+    """The first attempt is dead, since another follows: nothing was written, and that is certain."""
+    stream = Stream().times(3)
+    story, _ = unknown(stream, 3, key="pay-17")
+    story.get("heads/s", stream.grow(1, key="pay-17").found())
+    assert story.raised(KeyReused).version == 4
+
+
+def test_a_key_that_this_append_used_while_the_outcome_was_unknown():
+    """Its own changeset is known by its id."""
+    stream = Stream().times(3)
+    story, commit = unknown(stream, ANY, key="pay-17")
+    story.get("heads/s", land(stream, commit).found())
+    check_appended(story.returned(), MINE, 5)
+
+
+def test_a_key_with_other_events_that_the_caller_looks_at():
+    """A decision is made again by other means: its caller takes what is in the stream."""
+    stream = Stream().grow(1, key="pay-17").times(1)
+    story = append(stream, 0, key="pay-17", adopts=True)
+    story.get("heads/s", stream.found())
+    check_appended(story.returned(), 1, 1, newest=2)
 
 
 def test_a_key_with_exists_on_a_stream_that_does_not_exist():

@@ -91,8 +91,11 @@ def test_a_damaged_intent_that_is_dead(world):
     loser = world.announce("s")
     world.append("s")
     world.put(Put(loser.keys[0], b"damaged", ALWAYS))
-    story = world.play(world.start(feed.publish(world.settings, survey(world), nobody)))
-    assert story.raised(CorruptData).key == loser.keys[0]
+    progress = world.advance()
+    assert (world.versions("s"), list(progress.defects)) == ([1], [loser.keys[0]])
+    with pytest.raises(CorruptData) as caught:
+        progress.check()
+    assert caught.value.key == loser.keys[0]
     assert loser.keys[0] in world.keys_of("inbox/")
 
 
@@ -238,6 +241,6 @@ def test_a_head_that_is_gone_settles_nothing(world):
     world.backend.delete(["heads/s"])
     world.now += GRACE + SECOND
     with pytest.raises(CorruptData, match="gone or an old copy took its place: it has version 0 after 2") as caught:
-        world.advance()
+        world.advance().check()
     assert caught.value.key == "heads/s"
     assert set(world.keys_of("")) == set(before) - {"heads/s"}

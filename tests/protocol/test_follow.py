@@ -71,7 +71,7 @@ def test_an_idle_poll_costs_two_small_requests(world):
     reader = Reader(world)
     reader.until_idle()
     world.requests.clear()
-    assert reader.poll() == Polled([], Place(1), idle=True)
+    assert reader.poll() == Polled([], Place(1), idle=True, problems=[])
     get, listing = world.requests
     assert isinstance(get, Get)
     assert (get.key, get.if_none_match) == (keys.head(keys.FEED), world.head(keys.FEED).etag)

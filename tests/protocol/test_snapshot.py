@@ -76,6 +76,18 @@ def test_the_object_says_what_it_is():
     assert snapshot.decode(put.body, put.key, "a/1") == (Fields("a/1", 6, ident(3), 4, "é", 7), LARGE)
 
 
+@pytest.mark.parametrize("state", [b"state", LARGE], ids=["small", "large"])
+def test_a_state_from_before_the_append(state):
+    """Is of the version that the changeset follows: the head and the object say so."""
+    one = Kept("d", 1, state, 4)
+    (entry,), puts = snapshot.keep([], one, stream="s", attempt=ident(6), follows=4, at=6)
+    assert (entry.at, snapshot.inconsistency([entry], 6)) == (4, None)
+    for put in puts:
+        assert put.key == keys.snapshot("s", 4, ident(6))
+        assert snapshot.decode(put.body, put.key, "s") == (Fields("s", 4, ident(6), 4, "d", 1), state)
+    assert len(puts) == (len(state) > INLINE)
+
+
 def test_the_next_state_of_a_decider_takes_the_place_of_its_last():
     """By its name and version: other names and other versions stay. What was inline frees its room."""
     before = [inline("d", 1, 1, LARGE[:-1]), apart("d", 2, 2, 10**6, 2), apart("e", 1, 3, 10**6, 3)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
-from servers.base import ProcessServer
+from servers.base import REQUEST_ATTEMPTS, REQUEST_SECONDS, ProcessServer
 from servers.install import NODE
 
 ACCOUNT: Final = "devstoreaccount1"
@@ -40,7 +41,18 @@ class Azurite(ProcessServer):
 
     def create_bucket(self, name: str) -> None:
         """Make the container ``name``."""
+        from azure.core.exceptions import ResourceExistsError
         from azure.storage.blob import BlobServiceClient
 
-        with BlobServiceClient(f"{self.address}/{ACCOUNT}", credential=KEY) as service:
+        with (
+            BlobServiceClient(
+                f"{self.address}/{ACCOUNT}",
+                credential=KEY,
+                connection_timeout=REQUEST_SECONDS,
+                read_timeout=REQUEST_SECONDS,
+                retry_total=REQUEST_ATTEMPTS - 1,
+                retry_backoff_factor=0,
+            ) as service,
+            suppress(ResourceExistsError),  # made by an attempt whose answer was lost
+        ):
             service.create_container(name).close()

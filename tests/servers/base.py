@@ -21,6 +21,10 @@ START_ATTEMPTS: Final = 3
 """A free port may be taken before the server binds it."""
 READY_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.05
+REQUEST_SECONDS: Final = 20
+"""How long a request of set-up may take on a busy machine. A whole number: a client library wants one."""
+REQUEST_ATTEMPTS: Final = 3
+"""Set-up repeats a request that was not answered; whatever it asks for may be done already by then."""
 KILLED_SECONDS: Final = 30.0
 """How long the system may take to take back what a killed process had: more than a moment, on a busy machine."""
 LOG_SHOWN: Final = 4_000
@@ -51,7 +55,7 @@ class Server(ABC):
 
     @abstractmethod
     def create_bucket(self, name: str) -> None:
-        """Make the bucket (container) ``name``: 3 to 63 lower-case letters, digits and hyphens."""
+        """Make the bucket (container) ``name``: 3 to 63 lower-case letters, digits and hyphens. Repeating it does no harm."""
 
     def fresh_bucket(self) -> str:
         """Make a bucket that no other test has, and return its name."""

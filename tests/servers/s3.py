@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from servers.base import ProcessServer, free_port
+from servers.base import REQUEST_ATTEMPTS, REQUEST_SECONDS, ProcessServer, free_port
 from servers.install import VENV
 
 ACCESS_KEY: Final = "headstream"
 SECRET_KEY: Final = "headstream-tests"
 REGION: Final = "us-east-1"
-TIMEOUT_SECONDS: Final = 10
 
 
 class S3Server(ProcessServer):
@@ -34,14 +34,12 @@ class S3Server(ProcessServer):
 
     def create_bucket(self, name: str) -> None:
         """Make the bucket ``name``."""
-        client = self._client()
-        try:
+        client = self._client(REQUEST_ATTEMPTS)
+        with closing(client), suppress(client.exceptions.BucketAlreadyOwnedByYou):  # an attempt whose answer was lost
             client.create_bucket(Bucket=name)
-        finally:
-            client.close()
 
-    def _client(self) -> Any:
-        """A boto3 client that asks once: the caller decides about repeating."""
+    def _client(self, attempts: int) -> Any:
+        """A boto3 client that asks at most ``attempts`` times."""
         import boto3
         from botocore.config import Config
 
@@ -52,9 +50,9 @@ class S3Server(ProcessServer):
             aws_secret_access_key=SECRET_KEY,
             region_name=REGION,
             config=Config(
-                connect_timeout=TIMEOUT_SECONDS,
-                read_timeout=TIMEOUT_SECONDS,
-                retries={"total_max_attempts": 1},
+                connect_timeout=REQUEST_SECONDS,
+                read_timeout=REQUEST_SECONDS,
+                retries={"total_max_attempts": attempts},
                 s3={"addressing_style": "path"},
             ),
         )
@@ -127,7 +125,7 @@ class SeaweedFS(S3Server):
             return False
         from botocore.exceptions import BotoCoreError, ClientError
 
-        client = self._client()
+        client = self._client(1)
         try:
             if not client.list_buckets()["Buckets"]:
                 client.create_bucket(Bucket="ready")

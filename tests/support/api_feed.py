@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from headstream import CheckpointLost, Event, EventStore, FeedEvent, InvalidInput
+from headstream import CheckpointLost, Event, EventStore, FeedEvent, InvalidInput, KeyReused
 from support.api_checks import fresh, numbered, numbers, one, two, with_feed
 
 PATIENCE: Final = timedelta(minutes=10)
@@ -169,6 +169,8 @@ def check_publishing_again(store: EventStore) -> None:
     store.append(stream, numbered(3, 3), publish=True)
     again = store.append(stream, numbered(1, 2), expected=0, key="k", publish=True)
     assert (again.version, again.changeset_id, again.positions) == (2, first.changeset_id, first.positions)
+    with pytest.raises(KeyReused):
+        store.append(stream, numbered(2, 3), expected=0, key="k", publish=True)
 
 
 # --- subscriptions -----------------------------------------------------------------------------------------------

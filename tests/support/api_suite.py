@@ -30,6 +30,7 @@ from headstream import (
     EventStore,
     Head,
     InvalidInput,
+    KeyReused,
     RecordedEvent,
     WrongExpectedVersion,
     limits,
@@ -300,6 +301,21 @@ def check_a_key_with_any(store: EventStore) -> None:
     again = store.append(stream, numbered(2, 2), key="b", expected=EXISTS)
     assert again.version in (2, 5), "with a tail it is there; without one, older segments are not searched"
     assert store.append(stream, [Event("E")], key="a" * 256).version in (5, 6)
+
+
+@one
+def check_a_key_with_other_events(store: EventStore) -> None:
+    """An error, which is neither a success nor a conflict; nothing is written, and the earlier append can still be repeated."""
+    stream = filled(store)
+    first = store.append(stream, Event("E", {"a": 1, "b": 2}, {"trace": 1}), expected=25, key="k")
+    for expected in (25, ANY, EXISTS):
+        for other in (Event("E", {"a": 1}), Event("F", {"a": 1, "b": 2}), [Event("E", {"a": 1, "b": 2}), Event("E")]):
+            with pytest.raises(KeyReused) as caught:
+                store.append(stream, other, expected=expected, key="k")
+            assert (caught.value.stream, caught.value.key, caught.value.version) == (stream, "k", 26)
+        again = store.append(stream, Event("E", {"b": 2, "a": 1}, {"trace": 2}), expected=expected, key="k")
+        assert (again.version, again.changeset_id) == (26, first.changeset_id)
+    assert len(list(store.read(stream))) == 26
 
 
 # --- names -------------------------------------------------------------------------------------------------------

@@ -91,6 +91,27 @@ MUTANTS = (
         "    if known.state.version == still_open.follows:\n"
         "        return Appended(still_open.ids[0], known.state.version, known)\n",
     ),
+    Mutant(
+        "take open attempts for dead before the fence is raised",
+        APPEND,
+        "            known = yield from _knock(known, proposal, races)\n",
+        "            if races.lost:\n"
+        "                still_open.ids.clear()\n"
+        "            known = yield from _knock(known, proposal, races)\n",
+        case="two writers that raise the fence, two faults",
+    ),
+    Mutant(
+        "take the key for the events",
+        APPEND,
+        "    if proposal.adopts or is_same(found.events, proposal.rows):\n",
+        "    if True:\n",
+    ),
+    Mutant(
+        "compare an append that is repeated with its metadata",
+        "headstream.protocol.repetition",
+        "    return type_ == other_type and event_id == other_id and _is_same_data(data, other_data)\n",
+        "    return one == other\n",
+    ),
     # --- head
     Mutant(
         "swap the head whatever it is",
@@ -252,6 +273,7 @@ MUTANTS = (
         READ,
         "        if (entry.name, entry.version) != (name, version):\n",
         "        if entry.name != name:\n",
+        histories=1500,
     ),
     Mutant(
         "fold events onto a kept state that it has already",

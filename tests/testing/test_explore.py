@@ -10,6 +10,8 @@ from headstream.testing.simulator.explore import CASES, Broken, Case, append, ex
 SMALL = {
     "three writers",
     "three writers, one fault",
+    "three writers that raise the fence",
+    "two writers that raise the fence, and an advance that fences",
     "a writer and an advance, one fault",
     "two writers and an advance",
     "two writers and an advance that finds a backlog",

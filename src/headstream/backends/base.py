@@ -97,6 +97,14 @@ class AsyncBackend(Protocol):
         """Let go of connections. Idempotent."""
 
 
+def is_remote(backend: Backend | AsyncBackend) -> bool:
+    """Whether requests go over a network, so that clients that compete for an object have to take turns by themselves.
+
+    A backend says so by an attribute ``is_remote = True``. Those on the same machine have locks, which serve clients in turn.
+    """
+    return getattr(backend, "is_remote", False) is True
+
+
 def metadata_of(about: About) -> Mapping[str, str]:
     """The four names of the 2012 article. Values are ASCII on every service: the stream's name is percent-encoded.
 

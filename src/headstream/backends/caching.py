@@ -6,11 +6,11 @@ which is right for objects that are written once (:mod:`.objects`); whoever exam
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import ParamSpec, TypeVar
 
 from headstream.backends.base import AsyncBackend, Backend
+from headstream.backends.beside import beside
 from headstream.backends.metering import Meter
 from headstream.backends.objects import IMMUTABLE, Objects
 from headstream.protocol.ops import Found, Get, GetAnswer, Page, Put, Refused, Stored
@@ -170,5 +170,5 @@ class AsyncCached:
     async def _off(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Do it in a thread if it takes long."""
         if self._copies.objects.blocks:
-            return await asyncio.to_thread(work, *args, **kwargs)
+            return await beside(work, *args, **kwargs)
         return work(*args, **kwargs)

@@ -2,6 +2,8 @@
 
 * A file is written under a temporary name, flushed, and then renamed: a reader, or a crash at any moment, meets the old content
   or the new.
+* A new file or folder gets the permissions of the root, and its owner if this process is root's: who else works with the
+  store can go on.
 * A name is on the disk when its folder has been flushed, and a new folder when the one that it is in has been.
 """
 
@@ -13,8 +15,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final, TypeVar
+
+from headstream.backends.osfaults import adopt
 
 if sys.platform == "darwin":
     from fcntl import F_FULLFSYNC, fcntl
@@ -56,7 +61,9 @@ class DurableFolder:
             return
         self.make(path.rpartition("/")[0])
         folder = self.full(path)
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir()
+            adopt(folder, self._root.stat())
         flush_folder(folder.parent)  # even if it was there: whoever made it may not have come so far
         if len(self._known) >= KNOWN_FOLDERS:
             self._known.clear()
@@ -70,7 +77,8 @@ class DurableFolder:
             self._is_clean = True
         staged = self.full(self._temporary) / f"{os.getpid()}-{os.urandom(12).hex()}"
         try:
-            with staged.open("xb", buffering=0) as file:
+            with self._opened(staged) as file:
+                adopt(file.fileno(), self._root.stat())
                 remaining = memoryview(body)
                 while remaining:
                     remaining = remaining[file.write(remaining) :]
@@ -79,6 +87,14 @@ class DurableFolder:
             _drop(staged)
             raise
         return staged
+
+    def _opened(self, staged: Path) -> FileIO:
+        try:
+            return FileIO(staged, "x")
+        except FileNotFoundError:  # the folder was removed since it became known
+            self._known.clear()
+            self.make(self._temporary)
+            return FileIO(staged, "x")
 
     def place(self, staged: Path, path: str) -> None:
         """Give a staged file its name, or remove it if that fails. Visible at once, for good after :meth:`flush`."""

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from heapq import heappop, heappush
+from io import FileIO
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -89,7 +91,9 @@ class FilesBackend:
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self._root = Path(path).absolute()
+        self._name = str(self._root)
         self._closed = False
+        self._identity: tuple[int, int] | None = None
         self._disk = DurableFolder(self._root, TEMPORARY)
         with self._using():
             if self._root.exists() and not self._root.is_dir():
@@ -97,7 +101,7 @@ class FilesBackend:
             if create:
                 make_durably(self._root)
             self._check_root()
-        self._locks = [FileLock(self._root / LOCKS / f"{stripe:02x}") for stripe in range(STRIPES)]
+        self._locks = [FileLock(self._root / LOCKS / f"{stripe:02x}", like=self._root) for stripe in range(STRIPES)]
 
     def __repr__(self) -> str:
         return f"FilesBackend({str(self._root)!r})"
@@ -171,11 +175,14 @@ class FilesBackend:
         """All of ``prelude``, then ``head`` under its condition. A commit that is refused leaves nothing."""
         path = path_of(head.key)
         before = [(put, path_of(put.key)) for put in prelude]
-        with self._using(), self._lock_of(path).held():
-            if not self._holds(head, path):
-                return REFUSED
-            self._put_prelude(before)
-            self._put_head(head.body, path)
+        with self._using():
+            lock = self._lock_of(path)
+            with lock.threads, lock.file() as file:
+                lock.take(file)
+                if not self._holds(head, path):
+                    return REFUSED
+                self._put_prelude(before)
+                self._put_head(head.body, path, file)
         return Stored(_etag(head.body))
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -186,7 +193,8 @@ class FilesBackend:
             for path in paths:
                 by_lock[self._lock_of(path)].append(path)
             for lock, locked in by_lock.items():
-                with lock.held():
+                with lock.threads, lock.file() as file:
+                    lock.take(file)
                     for path in locked:
                         self._disk.remove(path)
             for folder in _folders(paths):
@@ -201,8 +209,10 @@ class FilesBackend:
         for folder in _folders(path for _, path in puts):
             self._disk.flush(folder)
 
-    def _put_head(self, body: bytes, path: str) -> None:
+    def _put_head(self, body: bytes, path: str, lock: FileIO) -> None:
         staged = self._disk.stage(body)
+        if lock.closed:  # by FileLock, in a child; the staged file is the parent's
+            raise InvalidInput("this process was forked in the middle of a write, which is left to the parent")
         try:
             self._disk.place(staged, path)
         except OSError as error:
@@ -220,7 +230,6 @@ class FilesBackend:
         return not isinstance(put.when, Absent) or not os.path.lexists(self._disk.full(path))
 
     def _lock_of(self, path: str) -> FileLock:
-        self._check_root()
         self._disk.make(LOCKS)
         return self._locks[zlib.crc32(path.encode()) % STRIPES]
 
@@ -237,13 +246,26 @@ class FilesBackend:
         if self._closed:
             raise InvalidInput("the store is closed: connect again")
         try:
+            if self._identity is not None:
+                self._check_root()
             yield
         except OSError as error:
             raise explain_os(error, self._root) from error
 
     def _check_root(self) -> None:
-        if not self._root.is_dir():
+        """Raise unless the folder is there, and is the one that was opened."""
+        try:
+            about = os.stat(self._name)  # noqa: PTH116 - faster, and done for each call
+        except (FileNotFoundError, NotADirectoryError):
+            about = None
+        if about is None or not stat.S_ISDIR(about.st_mode):
+            if self._identity is not None:
+                raise StoreNotFound(f"{self._root} was deleted while it was open: restore it, and connect again")
             raise StoreNotFound(f"{self._root} does not exist: create it with `headstream init`, or correct the path")
+        if self._identity is None:
+            self._identity = about.st_ino, about.st_dev
+        elif self._identity != (about.st_ino, about.st_dev):
+            raise StoreNotFound(f"{self._root} was replaced while it was open: connect again")
 
 
 def _etag(body: bytes) -> str:

@@ -2,13 +2,21 @@
 
 A child inherits its parent's open files, and with them the parent's file locks; and it inherits thread locks in whatever
 state other threads left them. Objects that hold such things are told in the child, before any of its code runs.
+
+SQLite also keeps a record of its locks in memory, which a child inherits and then trusts. So what belongs to SQLite is
+closed *before* the fork (:class:`Suspended`), and opened again on demand on both sides.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Final, Protocol
+import threading
+import time
+from contextlib import suppress
+from typing import Any, Final, Protocol
 from weakref import WeakSet
+
+from headstream import limits
 
 
 class Inheritor(Protocol):
@@ -18,8 +26,27 @@ class Inheritor(Protocol):
         """Called in the child, by its only thread: let go of what is the parent's and start afresh."""
 
 
+class Suspended(Inheritor, Protocol):
+    """An object with something that must not be open while the process forks."""
+
+    def suspend(self, until: float) -> None:
+        """Close it and keep other threads from opening it, waiting for them until ``until`` (:func:`time.monotonic`)."""
+
+    def resume(self) -> None:
+        """Let other threads go on. Called in the parent after the fork; the child has :meth:`Inheritor.after_fork`."""
+
+
 _INHERITORS: Final[WeakSet[Inheritor]] = WeakSet()
+_SUSPENDED: Final[WeakSet[Suspended]] = WeakSet()
 _INHERITED: Final[list[object]] = []
+
+
+class _Turn:
+    """Held by the thread that forks or suspends, so that two of them do not wait for each other."""
+
+    lock: Any = threading.RLock()
+    is_taken = False
+    """Whether the fork that is going on has taken it."""
 
 
 def watch(inheritor: Inheritor) -> None:
@@ -27,15 +54,51 @@ def watch(inheritor: Inheritor) -> None:
     _INHERITORS.add(inheritor)
 
 
+def suspend(suspended: Suspended) -> None:
+    """The same, and have it suspended while this process forks."""
+    _SUSPENDED.add(suspended)
+    _INHERITORS.add(suspended)
+
+
+def turn() -> Any:
+    """The lock to hold for who suspends objects for another reason than a fork."""
+    return _Turn.lock
+
+
 def abandon(inherited: object) -> None:
-    """Keep ``inherited`` for as long as this process runs: closing it here would act on the parent's files."""
+    """Keep ``inherited`` until this process is gone, past the end of the interpreter too: closing it here would act on
+    the parent's files.
+    """
     _INHERITED.append(inherited)
+    with suppress(ImportError, AttributeError):  # where there is no ctypes, the list above has to do
+        import ctypes  # noqa: PLC0415 - for the rare process that needs it
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
-def _tell() -> None:
+def _before() -> None:
+    _Turn.is_taken = False
+    if _Turn.lock._is_owned():  # noqa: SLF001 - a signal handler that forks while this thread suspends
+        return
+    until = time.monotonic() + limits.FORK_SECONDS
+    _Turn.is_taken = _Turn.lock.acquire(timeout=limits.FORK_SECONDS)
+    if _Turn.is_taken:
+        for suspended in list(_SUSPENDED):
+            suspended.suspend(until)
+
+
+def _in_parent() -> None:
+    if _Turn.is_taken:
+        for suspended in list(_SUSPENDED):
+            suspended.resume()
+        _Turn.lock.release()
+
+
+def _in_child() -> None:
+    _Turn.lock = threading.RLock()
     for inheritor in list(_INHERITORS):
         inheritor.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_tell)
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

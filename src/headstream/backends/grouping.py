@@ -10,8 +10,10 @@ Rules, and what they are for:
 * Work is queued before its caller looks whether somebody leads, and a leader looks for waiting work after it has stepped
   down: so one of the two sees the other, and no work waits for a leader that does not come.
 * To lead is offered, not handed over: an offer made twice, or to a thread that is interrupted, does no harm, because
-  everyone who leaves makes it again.
-* After a batch each piece of work has an answer or an error, even when the leader was interrupted in the middle.
+  everyone who leaves makes it again. An offer that a second interrupt has lost is made up for: who waits looks by itself
+  after some seconds.
+* Work is begun once. After a batch each piece of it has an answer or an error; one that an interrupted leader has left
+  without either, even in the middle of clearing up, gets an error from the next leader, and is not begun again.
 """
 
 from __future__ import annotations
@@ -20,23 +22,28 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, TypeVar
 
 from headstream.protocol.ops import Unknown
 
 R = TypeVar("R")
 
+LOOK: Final = 5.0
+"""Seconds after which a waiting caller looks whether it should lead, without an offer."""
+
 
 class Job(Generic[R]):
     """A piece of work of one caller and, once it is settled, its answer or its error."""
 
-    __slots__ = ("answer", "error", "settled", "wake", "work")
+    __slots__ = ("answer", "begun", "error", "settled", "wake", "work")
 
     def __init__(self, work: Callable[[Any], R]) -> None:
         self.work = work
         self.answer: R | None = None
         self.error: BaseException | None = None
+        #: Whether a leader has taken it, or its caller has left: it is not to be begun any more.
+        self.begun = False
         self.settled = False
         self.wake: SimpleQueue[None] = SimpleQueue()
 
@@ -72,18 +79,19 @@ class Group:
         Raises :class:`Unknown` when the thread that served the batch was interrupted.
         """
         job = Job(work)
-        self._queue.append(job)
         try:
+            self._queue.append(job)
             while not job.settled:
                 if self._leading.locked():
-                    job.wake.get()
+                    with suppress(Empty):
+                        job.wake.get(timeout=LOOK)
                 else:
                     with self._leading:
-                        self._lead()
+                        if not job.settled:
+                            self._lead()
                     self._offer()
-        except BaseException as error:
-            if not job.settled:
-                job.fail(error)  # its caller leaves: a leader that has not begun it shall not do so
+        except BaseException:
+            job.begun = True  # its caller leaves: a leader that has not begun it shall not do so
             self._offer()
             raise
         if job.error is not None:
@@ -108,7 +116,8 @@ class Group:
         while len(batch) < min(len(self._queue), self._most):
             job = self._queue[len(batch)]
             batch.append(job)
-            if not job.settled:
+            if not job.begun:
+                job.begun = True
                 yield job
 
     def _offer(self) -> None:

@@ -1,4 +1,8 @@
-"""Objects in a dictionary: for tests, and the reference that other backends are read against."""
+"""Objects in a dictionary: for tests, and the reference that other backends are read against.
+
+The list of keys is derived from the dictionary. It always has every key of it: one is added before its object, and removed after
+it. So an interrupt between the two leaves the list longer than the dictionary; then it is made again when it is next read.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +79,8 @@ class MemoryBackend:
     def list(self, prefix: str, after: str, limit: int) -> Page:
         """At most ``limit`` keys that start with ``prefix`` and sort after ``after``."""
         with self._lock:
+            if len(self._keys) != len(self._objects):
+                self._keys = sorted(self._objects)
             start = max(bisect_left(self._keys, prefix), bisect_right(self._keys, after))
             some = self._keys[start : start + limit + 1]
         keys = [key for key in some if key.startswith(prefix)]

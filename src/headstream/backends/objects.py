@@ -76,8 +76,7 @@ class MemoryObjects:
             self._objects[key] = found
             self._size += size
             while self._size > self._capacity:
-                _, oldest = self._objects.popitem(last=False)
-                self._size -= _size(oldest)
+                self._drop(next(iter(self._objects)))
 
     def drop(self, key: str) -> None:
         """Keep no copy of this object."""
@@ -85,14 +84,17 @@ class MemoryObjects:
             self._drop(key)
 
     def _drop(self, key: str) -> None:
-        dropped = self._objects.pop(key, None)
-        if dropped is not None:
-            self._size -= _size(dropped)
+        found = self._objects.get(key)
+        if found is not None:
+            size = self._size - _size(found)
+            del self._objects[key]
+            self._size = size  # nothing is called in between, so no interrupt makes the sum wrong
 
     def clear(self) -> None:
         """Keep nothing of what there is."""
+        nothing: OrderedDict[str, Found] = OrderedDict()
         with self._lock:
-            self._objects.clear()
+            self._objects = nothing
             self._size = 0
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import mkstemp
+from secrets import token_hex
 from threading import Lock
 from typing import Final
 from uuid import UUID
@@ -112,8 +112,8 @@ class FolderObjects:
             staged = self._stage(path.stem, _checksum(record) + record)
             try:
                 staged.replace(path)
-            except OSError:
-                staged.unlink()
+            except BaseException:
+                staged.unlink(missing_ok=True)
                 raise
             self._make_room(len(record))
         except OSError as error:
@@ -136,14 +136,14 @@ class FolderObjects:
 
     def _stage(self, stem: str, content: bytes) -> Path:
         """A temporary file, which its owner alone can read."""
-        descriptor, name = mkstemp(prefix=f"{stem}.", suffix=".tmp", dir=self._folder)
+        path = self._folder / f"{stem}.{token_hex(4)}.tmp"
         try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - it is open already
+            with open(path, "xb", opener=_for_owner) as file:
                 file.write(content)
-        except OSError:
-            Path(name).unlink()
+        except BaseException:
+            path.unlink(missing_ok=True)
             raise
-        return Path(name)
+        return path
 
     def _make_room(self, added: int) -> None:
         """Look at the folder if enough was added to it since that was done last."""
@@ -192,6 +192,10 @@ class FolderObjects:
         if not self._complained:
             self._complained = True
             log.warning("the object cache does not work, and is done without: %s", error.strerror)
+
+
+def _for_owner(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
 
 
 def _checksum(record: bytes) -> bytes:

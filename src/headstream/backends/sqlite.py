@@ -12,6 +12,9 @@ How each promise of :mod:`headstream.backends.base` is kept, and what of SQLite 
 * The log is checkpointed by COMMIT or on closing, under the same lock: never beside a write or another checkpoint, which
   SQLite before 3.51.3 does not always survive ("WAL-reset bug").
 * Readers have connections of their own and are not blocked by writers.
+* What the files are is looked at before each transaction and each read, and what is held is given back whatever interrupts it
+  (:mod:`.sqlite_pool`, :mod:`.filelock`). A transaction is held by ``with connection``, whose end is C code, which no signal
+  interrupts: COMMIT, or ROLLBACK if there is an exception.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -28,7 +32,9 @@ from headstream import limits
 from headstream.backends import forks
 from headstream.backends.filelock import FileLock
 from headstream.backends.grouping import Group, Job
-from headstream.backends.sqlite_file import Readers, SqliteFile
+from headstream.backends.sqlite_faults import beside, explain, is_damage
+from headstream.backends.sqlite_file import check_room, connect_reader, connect_writer, prepare
+from headstream.backends.sqlite_pool import Pool
 from headstream.chance import bits80
 from headstream.errors import InvalidInput
 from headstream.protocol.keys import INBOX
@@ -46,6 +52,7 @@ from headstream.protocol.ops import (
     Put,
     Refused,
     Stored,
+    Unknown,
 )
 
 GROUP: Final = 128
@@ -109,19 +116,18 @@ class SqliteBackend:
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self._path = Path(path).resolve()  # the name by which SQLite finds the log too, whatever link was given
-        self._start()
-        try:
-            self._file = SqliteFile(self._path, self._lock, create=create)
-        except BaseException:
-            self._lock.close()
-            raise
-        self._readers = Readers(self._file)
-        forks.watch(self)
-
-    def _start(self) -> None:
-        self._lock = FileLock(self._path.with_name(self._path.name + "-lock"))
+        self._folder = str(self._path.parent)
+        self._lock = FileLock(beside(self._path, "-lock"), like=self._path)
         self._group = Group(self._serve, GROUP)
-        self._writer: sqlite3.Connection | None = None
+        self._pool = Pool(self._path)
+        self._connect_reader = partial(connect_reader, self._pool, self._path)
+        self._connect_writer = partial(connect_writer, self._path)
+        forks.watch(self)
+        try:
+            prepare(self._path, self._pool, self._lock, create=create)
+        except BaseException:
+            self._pool.close()
+            raise
 
     def __repr__(self) -> str:
         return f"SqliteBackend({str(self._path)!r})"
@@ -142,13 +148,35 @@ class SqliteBackend:
 
     def _read(self, read: Callable[[sqlite3.Connection], R], key: str = "") -> R:
         try:
-            connection = self._readers.take()
             try:
-                return read(connection)
+                return self._read_once(read)
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+            return self._read_once(read)  # by a new connection: a read that failed can look like damage
+        except (sqlite3.Error, OSError) as error:
+            raise explain(error, self._path, key=key) from error
+
+    def _read_once(self, read: Callable[[sqlite3.Connection], R]) -> R:
+        for _ in range(limits.RENEWALS):
+            slot = self._pool.take()
+            try:
+                with slot.lock:
+                    connection = self._pool.ready(slot, self._connect_reader)
+                    if connection is not None:
+                        answer = read(connection)
+                        if slot.frozen is None or self._pool.is_current(slot):
+                            return answer
+                        slot.close()  # it was changed while it was read, so somebody can write there after all
+            except sqlite3.Error:
+                with slot.lock:
+                    self._pool.discard(slot)
+                raise
             finally:
-                self._readers.give(connection)
-        except sqlite3.Error as error:
-            raise self._file.explain(error, key=key) from error
+                self._pool.give(slot)
+            if connection is None:
+                self._pool.renew()
+        raise NotApplied(f"{self._path} is changed again and again while it is read")
 
     # --- writes ----------------------------------------------------------------------------------------------
 
@@ -165,87 +193,103 @@ class SqliteBackend:
         """Settle jobs by one transaction. If one of them spoils it, each gets a transaction of its own."""
         jobs: Jobs = []
         try:
-            answers = self._transact(arriving, jobs)
+            try:
+                answers = self._transact(arriving, jobs)
+            except FileNotFoundError:
+                self._pool.check()  # it can tell what is not there
+                raise
         except _SpoiltError as error:
             if len(jobs) == 1:
-                jobs[0].fail(self._file.explain(error.reason))
+                jobs[0].fail(explain(error.reason, self._path))
             else:
                 for job in jobs:
                     self._serve(iter((job,)))
         except Exception as error:  # noqa: BLE001 - whatever it is, each caller has to get it
             for job in jobs or arriving:
-                job.fail(copy(self._file.explain(error)))
+                job.fail(copy(explain(error, self._path)))
         else:
             for job, answer in zip(jobs, answers, strict=True):
                 job.succeed(answer)
 
     def _transact(self, arriving: Iterator[Job[Any]], jobs: Jobs) -> Sequence[Any]:
         """The answers of those who arrive, all durable; they are added to ``jobs`` when their turn comes."""
-        answers = []
-        with self._lock.threads:  # as held() does, but without a generator for each commit
+        with self._lock.threads, self._lock.file() as file:
+            self._lock.take(file)
+            check_room(self._path, self._folder)
+            damaged = False
+            for _ in range(limits.RENEWALS):
+                try:
+                    answers = self._transact_once(chain(tuple(jobs), arriving), jobs)
+                except (sqlite3.Error, _SpoiltError) as error:
+                    if damaged or not is_damage(_reason(error)):
+                        raise
+                    damaged = True  # or the moment was bad: a new connection will tell
+                else:
+                    if answers is not None:
+                        return answers
+                    self._pool.renew()
+        raise NotApplied(f"the log of {self._path} is removed again and again: let nothing but SQLite open the file")
+
+    def _transact_once(self, arriving: Iterator[Job[Any]], jobs: Jobs) -> Sequence[Any] | None:
+        """The same; ``None``, and nothing done, if the database has another log by now."""
+        writer = self._pool.writer
+        with writer.lock:
             try:
-                self._lock.take()
-                connection = self._connection()
+                connection = self._pool.ready(writer, self._connect_writer)
+                if connection is None:
+                    return None
+                if connection.in_transaction:  # an interrupt came before its end
+                    connection.rollback()
+                answers = self._write(connection, arriving, jobs)
+            except (sqlite3.Error, _SpoiltError, Unknown) as error:
+                if is_damage(_reason(error)) or (writer.connection is not None and writer.connection.in_transaction):
+                    self._pool.discard(writer)
+                raise
+            if not self._pool.has_log(writer):
+                raise Unknown(f"the log of {self._path} was removed during the write: see whether it counts")
+            return answers
+
+    def _write(self, connection: sqlite3.Connection, arriving: Iterator[Job[Any]], jobs: Jobs) -> Sequence[Any]:
+        answers = []
+        committing, spoilt = False, None
+        jobs.clear()
+        try:
+            with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     for job in arriving:
                         jobs.append(job)
                         answers.append(job.work(connection))
-                except BaseException as error:
-                    self._roll_back(connection)
-                    if isinstance(error, Exception):
-                        raise _SpoiltError(error) from error
-                    raise
-                self._end(connection)
-            finally:
-                self._lock.release()
-        return answers
-
-    def _end(self, connection: sqlite3.Connection) -> None:
-        try:
-            connection.execute("COMMIT")
-        except BaseException as error:
-            self._roll_back(connection)
-            if isinstance(error, sqlite3.Error):
-                raise self._file.explain(error, committing=True) from error
+                except Exception as error:
+                    spoilt = _SpoiltError(error)
+                    raise spoilt from error
+                committing = True
+        except sqlite3.Error as error:
+            if committing:
+                raise explain(error, self._path, committing=True) from error
+            if spoilt is not None:  # the error is that of ROLLBACK
+                raise spoilt from error
             raise
-
-    def _roll_back(self, connection: sqlite3.Connection) -> None:
-        if connection.in_transaction:
-            try:
-                connection.execute("ROLLBACK")
-            except sqlite3.Error:  # closing rolls back too, and the next writer gets a new connection
-                self._writer = None
-                connection.close()
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._writer is None:
-            self._writer = self._file.writer()
-        return self._writer
+        return answers
 
     # --- the end ---------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Let go of the file, once the write in progress is done; the last process to do so empties the log. Idempotent."""
-        self._readers.close()
-        with suppress(OSError, NotApplied, InvalidInput), self._lock.held():
-            self._checkpoint()
+        self._pool.shut()
+        with suppress(OSError, NotApplied, InvalidInput), self._lock.threads, self._lock.file(create=False) as file:
+            self._lock.take(file)
+            self._pool.close(_checkpoint)
         self._lock.close()
-        self._checkpoint()  # without the lock, if it could not be had; SQLite's own locks do for that
-
-    def _checkpoint(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            with suppress(sqlite3.Error):
-                writer.execute("PRAGMA wal_checkpoint(PASSIVE)")  # if others have it open, as much as they let us
-            writer.close()
+        self._pool.close(_checkpoint)  # without the lock, if it could not be had; SQLite's own locks do for that
 
     def after_fork(self) -> None:
-        """Leave the parent's connections alone: SQLite forbids a child even to close them. New ones are opened as needed."""
-        forks.abandon(self._writer)
-        self._readers.abandon()
-        self._start()
-        self._readers = Readers(self._file)
+        """The threads that wrote are in the parent."""
+        self._group = Group(self._serve, GROUP)
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # if others have it open, as much as they let us
 
 
 class _SpoiltError(Exception):
@@ -254,6 +298,10 @@ class _SpoiltError(Exception):
     def __init__(self, reason: Exception) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def _reason(error: Exception) -> Exception:
+    return error.reason if isinstance(error, _SpoiltError) else error
 
 
 # --- the statements of each operation ----------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def _expectation(_ctx: click.Context, _param: click.Parameter, text: str) -> Exp
 @click.option(
     "--key",
     metavar="TEXT",
-    help="Makes the append safe to repeat: one with the same key that already follows the expected version is not made again; "
+    help="Makes the append safe to repeat: one with the same key and events that already follows the expected version is not made again; "
     "for any and exists it is looked for among the newest changesets only. With --from every append has its own, made of this and its first line.",
 )
 @click.option(

@@ -18,6 +18,7 @@ from headstream.errors import (
     CorruptData,
     HeadstreamError,
     InvalidInput,
+    KeyReused,
     NotPublished,
     OutcomeUnknown,
     ProjectionStopped,
@@ -55,6 +56,7 @@ class ExitCode(enum.IntEnum):
     CHECKPOINT = 10, "another worker has the checkpoint: leave the work to it"
     UNPUBLISHED = 11, "the append is done, and not seen in the feed yet: do not repeat it"
     PROJECTION = 12, "a projection could not handle an event: mend it, and run it again"
+    KEY_REUSED = 13, "the --key belongs to an earlier append of other events: take another"
     REJECTED = 15, "the storage refuses it for good: change what the message names"
     INTERRUPTED = 130, "Ctrl-C"
     CLOSED_PIPE = 141, "whoever read the output closed it"
@@ -74,6 +76,7 @@ _CODES: dict[type[HeadstreamError], ExitCode] = {
     CheckpointLost: ExitCode.CHECKPOINT,
     NotPublished: ExitCode.UNPUBLISHED,
     ProjectionStopped: ExitCode.PROJECTION,
+    KeyReused: ExitCode.KEY_REUSED,
     RequestRejected: ExitCode.REJECTED,
 }
 

@@ -22,7 +22,7 @@ from headstream.cli.failures import ExitCode, Stopped, code_of
 from headstream.cli.lines import Entry, entries
 from headstream.cli.output import Terminal, count, write_json
 from headstream.client import EventStore
-from headstream.errors import HeadstreamError, OutcomeUnknown
+from headstream.errors import HeadstreamError, KeyReused, OutcomeUnknown
 from headstream.model import ANY, EXISTS, Expectation, Head, check_text
 
 BATCH_BYTES: Final = limits.MIB
@@ -143,6 +143,8 @@ class Import:
         unsure = sending is not None and (error is None or isinstance(error, OutcomeUnknown))
         if unsure and sending is not None:
             state += f", and lines {sending.first} to {sending.last} may be"
+        if isinstance(error, KeyReused):
+            return f"{state}: the file or --batch is not what it was when these lines were imported"
         if self._key is not None:
             return f"{state}: run the same command again, it repeats nothing"
         if not self._events and not unsure:

@@ -11,13 +11,14 @@ from itertools import islice
 from typing import Final, ParamSpec, TypeVar
 from uuid import UUID
 
-from headstream.aio import AsyncEventStore, AsyncFeedReading
+from headstream.aio import AsyncEventStore
 from headstream.client import EventStore
 from headstream.errors import CheckpointLost, InvalidInput
 from headstream.model import FeedEvent
 from headstream.projections.databases import opened
 from headstream.projections.definition import Definition
 from headstream.projections.work import Work
+from headstream.readings_aio import AsyncFeedReading
 
 P = ParamSpec("P")
 T = TypeVar("T")

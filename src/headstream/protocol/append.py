@@ -17,6 +17,10 @@ Rules, and what each leans on:
 7. A head that the client knows from before may be stale. It is good enough to try a commit on (1). One that was seen a moment ago is good enough to
    report a conflict with a version that the stream has left behind, since it never comes back to it; a moment, for a store can be set back, by a
    copy or a repair that accepts a loss. Any other mismatch is judged on a head that was read during this append.
+8. A changeset with the append's key, where the key is looked for, is the append's own if it has the same events (:mod:`headstream.protocol.repetition`).
+   With other events it is :class:`KeyReused`: to call that a success would drop them, and to append them would break the promise of the key.
+9. An append that loses race after race raises the fence of the head (:mod:`headstream.protocol.rivals`, rule 4). The version stays, so attempts that are
+   open stay so (4); they cannot land any more, as their etag is spent.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from headstream.errors import (
     CorruptData,
     HeadstreamError,
     InvalidInput,
+    KeyReused,
     OutcomeUnknown,
     WrongExpectedVersion,
     why,
@@ -40,8 +45,10 @@ from headstream.protocol import codec, head, intent, keys
 from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.head import Change, Known
 from headstream.protocol.intent import Intent
-from headstream.protocol.ops import FAULTS, Commit, Fault, Gen, NotApplied, Pause, Stamp, Stored, unavailable
+from headstream.protocol.ops import FAULTS, Commit, Fault, Gen, NotApplied, Stamp, Stored, unavailable
 from headstream.protocol.read import changeset_after, load_head, newest_segment, tail_chain
+from headstream.protocol.repetition import is_same
+from headstream.protocol.rivals import Races
 from headstream.protocol.snapshot import Kept
 
 
@@ -60,6 +67,8 @@ class Proposal(msgspec.Struct, frozen=True):
     """In the feed: the intents that this settles."""
     kept: Kept | None = None
     """The state after the events, to be kept with them. It takes a version as ``expected``, for it is of no other."""
+    adopts: bool = False
+    """Whether a changeset with the key is the result even if its events are others: then the caller looks at them."""
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -70,6 +79,8 @@ class Appended(msgspec.Struct, frozen=True):
     """The version of the stream after it."""
     known: Known
     """The newest head that was seen; it may be past ``version``."""
+    lost: int = 0
+    """Races that it lost before."""
 
 
 class _Open(msgspec.Struct):
@@ -96,8 +107,8 @@ def append(
     ``remember``, so that a caller who lost a race has what it needs next. ``just_saw`` says whether a head is as good as one that is read now. The keys of the objects that were made for attempts are added
     to ``made``: after :class:`WrongExpectedVersion` all of them are garbage.
 
-    Raises :class:`WrongExpectedVersion`, :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`, and what a
-    backend raises for good (``AccessDenied``, ``StoreNotFound``).
+    Raises :class:`WrongExpectedVersion`, :class:`KeyReused`, :class:`OutcomeUnknown`, :class:`Unavailable`, :class:`CorruptData`,
+    and what a backend raises for good (``AccessDenied``, ``StoreNotFound``).
     """
     still_open = _Open(made=[] if made is None else made)
     try:
@@ -124,7 +135,7 @@ def _append(
     just_saw: Callable[[Known], bool],
 ) -> Gen[Appended]:
     fresh = False
-    races = faults = 0
+    races = Races()
     last: Fault | None = None
     while True:  # until one of two counts is used up; a last look at the head comes before that is said
         if known is None:
@@ -139,32 +150,40 @@ def _append(
                 return (yield from _mismatch(known, proposal))
             known = None
             continue
-        _check_patience(proposal, races, faults, last)
+        _check_patience(proposal, races, last)
         if proposal.key is not None and (done := (yield from _duplicate(known, proposal, proposal.key))) is not None:
             return done
         try:
-            if (done := (yield from _attempt(settings, proposal, known, still_open))) is not None:
-                return done
+            known = yield from _knock(known, proposal, races)
+            if known is not None and (done := (yield from _attempt(settings, proposal, known, still_open))) is not None:
+                return msgspec.structs.replace(done, lost=races.lost) if races.lost else done
         except FAULTS as fault:
             last = fault
             known = known if isinstance(fault, NotApplied) else None
-            faults += 1
-            pause = _pause(limits.FAULT_PAUSE, faults)
+            pause = races.fail()
         else:
             known = None
-            races += 1
-            pause = _pause(limits.RACE_PAUSE, races)
-        yield from Pause(pause)
+            pause = races.lose()
+        yield from pause
 
 
-def _check_patience(proposal: Proposal, races: int, faults: int, last: Fault | None) -> None:
-    if races >= limits.APPEND_ATTEMPTS or faults >= limits.FAULT_ATTEMPTS:
+def _knock(known: Known, proposal: Proposal, races: Races) -> Gen[Known | None]:
+    """The head to build on: as it is, or with its fence raised after too many lost races; ``None`` if another was faster again (rule 9)."""
+    if not isinstance(proposal.expected, Expected) or not races.knocks(known.state.fields.fence) or known.etag is None:
+        return known
+    state = head.fenced(known.state)
+    answer = yield from Commit((), head.put(state, known.etag))
+    return Known(state, answer.etag) if isinstance(answer, Stored) else None
+
+
+def _check_patience(proposal: Proposal, races: Races, last: Fault | None) -> None:
+    if races.lost >= limits.APPEND_ATTEMPTS or races.faults >= limits.FAULT_ATTEMPTS:
         raise unavailable(
             "the append was given up; nothing was written: try again later",
             last,
             stream=proposal.stream,
-            lost_races=races,
-            faults=faults,
+            lost_races=races.lost,
+            faults=races.faults,
         ) from last
 
 
@@ -229,7 +248,7 @@ def _mismatch(known: Known, proposal: Proposal) -> Gen[Appended]:
     if isinstance(expected, int) and proposal.key is not None and expected < actual:
         frame = yield from changeset_after(known, expected)
         if frame.follows == expected and frame.key == proposal.key:
-            return Appended(frame.id, frame.version, known)
+            return _earlier(known, proposal, frame)
     raise WrongExpectedVersion(
         "the stream is not at the expected version; nothing was written: read it again, then decide again",
         stream=proposal.stream,
@@ -243,13 +262,22 @@ def _duplicate(known: Known, proposal: Proposal, key: str) -> Gen[Appended | Non
     if not isinstance(proposal.expected, Expected):
         return None
     found = _with_key(tail_chain(known), key) or _with_key((yield from newest_segment(known)), key)
-    return Appended(found.id, found.version, known) if found is not None else None
+    return _earlier(known, proposal, found) if found is not None else None
+
+
+def _earlier(known: Known, proposal: Proposal, found: Frame | Batch) -> Appended:
+    """The result of the append that a changeset with its key is of (rule 8)."""
+    assert isinstance(found, Frame), "the feed has no keys"
+    if proposal.adopts or is_same(found.events, proposal.rows):
+        return Appended(found.id, found.version, known)
+    raise KeyReused(
+        "the key belongs to an earlier append of other events; nothing was written: repeat that one with the events that it had, "
+        "or take another key for these",
+        stream=proposal.stream,
+        key=proposal.key or "",
+        version=found.version,
+    )
 
 
 def _with_key(chain: Chain, key: str) -> Frame | Batch | None:
     return next((frame for frame in reversed(chain) if frame.key == key), None)
-
-
-def _pause(bounds: tuple[float, float], count: int) -> float:
-    first, longest = bounds
-    return min(first * 2.0 ** min(count - 1, 30), longest)

@@ -18,7 +18,7 @@ import msgspec
 from headstream import limits
 from headstream.errors import CheckpointLost, CorruptData
 from headstream.protocol import codec, keys
-from headstream.protocol.codec import Count, Id, Name
+from headstream.protocol.codec import Count, Id, Micros, Name
 from headstream.protocol.ops import (
     ABSENT,
     FAULTS,
@@ -70,7 +70,7 @@ class Fields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     id: Id
     position: Count
     owner: str
-    micros: Count
+    micros: Micros
 
 
 _decoder: Final = msgspec.msgpack.Decoder(Fields)
@@ -106,7 +106,7 @@ def save(name: str, before: Checkpoint | None, position: int, owner: str) -> Gen
     for attempt in range(limits.FAULT_ATTEMPTS):
         stamp = yield from Stamp()
         ours.add(stamp.id)
-        body = codec.seal("checkpoint", Fields(name, stamp.id, position, owner, stamp.micros))
+        body = codec.seal("checkpoint", Fields(name, stamp.id, position, owner, stamp.micros), check=_decoder)
         try:
             answer = yield from Commit((), Put(key, body, ABSENT if before is None else Matches(before.etag)))
         except NotApplied as fault:

@@ -26,8 +26,9 @@ from zlib import crc32
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData, UnsupportedFormat
+from headstream.errors import CorruptData, InvalidInput, UnsupportedFormat
 from headstream.model import FeedEvent, RecordedEvent
+from headstream.nesting import is_deep_messagepack
 from headstream.protocol import keys
 
 FORMAT: Final = 1
@@ -37,9 +38,13 @@ MIN_FRAME: Final = 4
 LARGE: Final = limits.MIB
 """Bytes of a changeset whose events are decoded one by one, and of an event that is looked through before that."""
 
-Id: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+ID_SIZE: Final = 16
+"""Bytes of an id."""
+Id: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=ID_SIZE, max_length=ID_SIZE)]
 Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_VERSION)]
+Micros: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_MICROS)]
+"""Microseconds since 1970-01-01 UTC."""
 Version: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_VERSION)]
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.MAX_STREAM_NAME)]
 """Of a stream or checkpoint. Escaped names are remembered, so none may be long."""
@@ -59,7 +64,7 @@ class Changeset(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     id: Id
     parent: Id | None
     follows: Count
-    micros: Count
+    micros: Micros
     key: str | None
 
 
@@ -150,7 +155,10 @@ _open: Final[Sequence[Callable[[bytes], Sequence[Any]]]] = (
     msgspec.msgpack.Decoder(tuple[int, str, bytes, bytes, Rest]).decode,
 )
 NO_MESSAGEPACK: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes that are something else."""
+"""What decoding raises for bytes that are something else; see :func:`undecodable`, which tells them apart."""
+
+_NO_VALUE: Final = (msgspec.MsgspecError, UnicodeEncodeError, OverflowError)
+"""What encoding raises for a value that MessagePack does not have, and decoding for one that the format does not."""
 
 # --- envelopes ---------------------------------------------------------------------------------------------------
 
@@ -160,9 +168,22 @@ def pack(value: object) -> msgspec.Raw:
     return msgspec.Raw(_pack(value))
 
 
-def seal(kind: str, fields: msgspec.Struct | tuple[object, ...], *rest: object) -> bytes:
-    """The body of an object of ``kind``."""
-    packed = _pack(fields)
+def seal(
+    kind: str,
+    fields: msgspec.Struct | tuple[object, ...],
+    *rest: object,
+    check: msgspec.msgpack.Decoder[Any] | None = None,
+) -> bytes:
+    """The body of an object of ``kind``. ``check``: what will decode the fields.
+
+    Raises :class:`InvalidInput` for fields that it would refuse: whatever is written can be read.
+    """
+    try:
+        packed = _pack(fields)
+        if check is not None:
+            check.decode(packed)
+    except _NO_VALUE as error:
+        raise InvalidInput(f"the {kind} cannot be stored: {error}") from None
     return _pack((FORMAT, kind, _checksum(packed, rest), packed, *rest))
 
 
@@ -172,7 +193,7 @@ def unseal(kind: str, body: bytes, key: str, fields: msgspec.msgpack.Decoder[S],
     try:
         _, found, checksum, packed, *rest = _open[extra](body)
     except NO_MESSAGEPACK as error:
-        raise CorruptData(f"the object is no {kind}: {error}", key=key) from None
+        raise undecodable(f"the object is no {kind}", body, error, key) from None
     if found != kind:
         raise CorruptData(f"the object is no {kind}", key=key)
     if _checksum(packed, rest) != checksum:
@@ -182,7 +203,14 @@ def unseal(kind: str, body: bytes, key: str, fields: msgspec.msgpack.Decoder[S],
     try:
         return fields.decode(packed), rest
     except NO_MESSAGEPACK as error:
-        raise CorruptData(f"the {kind} cannot be decoded: {error}", key=key) from None
+        raise undecodable(f"the {kind} cannot be decoded", packed, error, key) from None
+
+
+def undecodable(what: str, packed: bytes, error: Exception, key: str) -> Exception:
+    """The error to raise for one of :data:`NO_MESSAGEPACK`: damage, unless only the stack of this process was too small."""
+    if isinstance(error, RecursionError) and not is_deep_messagepack(packed, limits.OBJECT_NESTING):
+        return error
+    return CorruptData(f"{what}: {error}", key=key)
 
 
 def _checksum(packed: bytes, rest: Sequence[object]) -> bytes:
@@ -211,14 +239,24 @@ def check_format(body: bytes, key: str) -> None:
 def encode_frame(
     changeset_id: bytes, parent: bytes | None, follows: int, micros: int, *, key: str | None, rows: bytes
 ) -> bytes:
-    """A frame; ``rows`` are events as :func:`encoding.encode_events` made them."""
-    packed = _pack((changeset_id, parent, follows, micros, key, msgspec.Raw(rows)))
+    """A frame; ``rows`` are events as :func:`encoding.encode_events` made them.
+
+    Raises :class:`InvalidInput` for what :func:`decode_frame` would refuse in all but the rows.
+    """
+    if not (0 <= micros <= limits.MAX_MICROS and 0 <= follows <= limits.MAX_VERSION):
+        raise InvalidInput(f"a changeset cannot have the time {micros} or follow version {follows}: set the clock")
+    if len(changeset_id) != ID_SIZE or (parent is not None and len(parent) != ID_SIZE):
+        raise InvalidInput(f"the id of a changeset has {ID_SIZE} bytes")
+    try:
+        packed = _pack((changeset_id, parent, follows, micros, key, msgspec.Raw(rows)))
+    except _NO_VALUE as error:
+        raise InvalidInput(f"the changeset cannot be stored: {error}") from None
     return crc32(packed).to_bytes(4, "big") + packed
 
 
 def decode_frame(frame: bytes, key: str) -> Frame:
     """The changeset of a frame that lies in the object ``key``."""
-    packed = _checked(frame, key)
+    packed = checked(frame, key)
     try:
         if len(packed) > LARGE:
             skimmed = _skim(packed)
@@ -226,14 +264,14 @@ def decode_frame(frame: bytes, key: str) -> Frame:
             return Frame(skimmed.id, skimmed.parent, skimmed.follows, skimmed.micros, skimmed.key, rows)
         changeset = _unpack_frame(packed)
     except NO_MESSAGEPACK as error:
-        raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
+        raise undecodable("a changeset cannot be decoded", packed, error, key) from None
     _check_kinds([type(row[1]) for row in changeset.events], key)
     return changeset
 
 
 def decode_batch(frame: bytes, key: str) -> Batch:
     """The changeset of a frame of the feed that lies in the object ``key``."""
-    packed = _checked(frame, key)
+    packed = checked(frame, key)
     try:
         if len(packed) > LARGE:
             skimmed = _skim(packed)
@@ -243,14 +281,14 @@ def decode_batch(frame: bytes, key: str) -> Batch:
             batch = _unpack_batch(packed)
             _check_kinds([type(event.payload) for event in batch.events], key)
     except NO_MESSAGEPACK as error:
-        raise CorruptData(f"a changeset cannot be decoded: {error}", key=key) from None
+        raise undecodable("a changeset cannot be decoded", packed, error, key) from None
     if [event.position for event in batch.events] != list(range(batch.follows + 1, batch.version + 1)):
         raise CorruptData(f"the positions of the events after {batch.follows} have a gap", key=key)
     return batch
 
 
-def _checked(frame: bytes, key: str) -> bytes:
-    """What the checksum of a frame covers."""
+def checked(frame: bytes, key: str) -> bytes:
+    """What the checksum of a frame covers; :class:`CorruptData` if it is wrong."""
     packed = frame[4:]
     if crc32(packed) != int.from_bytes(frame[:4], "big"):
         raise CorruptData("the checksum of a changeset is wrong", key=key)

@@ -54,6 +54,8 @@ def expand(packed: bytes, what: str, key: str, *, most: int, least: int = 0) -> 
             raise CorruptData(f"{what} does not have the size that it announces", key=key)
         return _unpack(_decompress(packed))
     except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        if "emory" in str(error):  # zstd's way to say that there is none left
+            raise MemoryError(f"{what} cannot be decompressed: {error}") from None
         raise CorruptData(f"{what} cannot be decoded: {error}", key=key) from None
 
 

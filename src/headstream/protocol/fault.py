@@ -54,6 +54,8 @@ class Mend(enum.StrEnum):
     """A segment, from the feed, if that gives the same bytes: its digest tells."""
     HEAD = "head"
     """A head, from the segments of its stream, from what can be read of it, and from the feed."""
+    TIME = "time"
+    """A stream or the feed in which only the time of a changeset is wrong: by the nearest time that can be stored."""
     FEED = "feed"
     """The feed, from the streams: in another order from the damage on."""
     ANNOUNCE = "announce"
@@ -191,6 +193,21 @@ def lost_segment(stream: str, key: str, first: int, last: int, *, kind: Kind, pr
         lost=_events_lost(stream, first, last),
         remedy=_remedy(stream, kind),
         mend=None if kind is Kind.NEWER else way,
+    )
+
+
+def wrong_time(stream: str, key: str, first: int, last: int) -> Fault:
+    """Changesets in an object have a time that cannot be stored: their writer's clock was wrong, and its headstream did not notice."""
+    return Fault(
+        kind=Kind.DAMAGED,
+        key=key,
+        problem="a changeset has a time before 1970 or after 2286, by a wrong clock: it cannot be read",
+        stream=stream,
+        first=first,
+        last=last,
+        lost="nothing but that time",
+        remedy="--repair gives it the nearest time that can be stored",
+        mend=Mend.TIME,
     )
 
 

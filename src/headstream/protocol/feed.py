@@ -12,7 +12,8 @@ An advance moves committed changesets from the inbox into the feed::
                                                      -> leave it to the next survey
                    its changeset is in the stream    -> publish it
                    the stream has grown past it      -> it is dead: delete the objects that were made for it, and the intent
-                   else, younger than the grace      -> leave it
+                   its stream cannot be read         -> leave it, and all of the stream that follows it (rule 9)
+                  else, younger than the grace      -> leave it
                    else                              -> fence the head, then it is dead
               7  append the events to the feed, at the version of 1, with the settled intents listed in the new head
     clear     8  DELETE the settled intents; whoever waits for the events has them before that
@@ -37,13 +38,18 @@ Rules, and what each leans on:
 8. When an intent is old is judged by its id and this machine's clock. Wrong clocks cost a slow writer a conflict; and a dead intent of a stream
    whose ids are ahead of the clock waits until the stream grows, or the clock is there.
 
+9. What cannot be read stops nothing but itself: the intents of a stream whose head or changesets cannot be read, and dead intents that cannot be read, stay
+   where they are. The advance goes on with all others, passes over that stream for the rest of its way, so that no window is full of it, and tells of it
+   when it is done. Only what the feed of 1 lists as settled is deleted of it, too (rule 2). An object that is no intent may hide one of any
+   stream: it stops the advance.
+
 A committed changeset is never skipped, since its intent is deleted only after the feed has it; each stream keeps its order (1, 7); nothing is
 there twice (2, 3). Across streams, events of one batch are in the order of their times, by the clocks of their writers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 
@@ -64,12 +70,12 @@ from headstream.protocol.ops import (
     Gen,
     Get,
     List,
-    Pause,
     Stamp,
     unavailable,
 )
 from headstream.protocol.read import load_head
-from headstream.protocol.verdicts import AGAIN, Cached, Committed, Dead, Verdicts, get_many, look
+from headstream.protocol.rivals import after_race
+from headstream.protocol.verdicts import AGAIN, DEFECTS, Cached, Committed, Dead, Defect, Verdicts, get_many, look
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -102,6 +108,8 @@ class Batch(msgspec.Struct, frozen=True):
     """Intents that are dealt with, dead ones included."""
     lost: bool = False
     """Another advance was first, or came after: the plan is void."""
+    defects: Mapping[str, Defect] = MappingProxyType({})
+    """Keys of dead intents that cannot be read, and why."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -119,15 +127,36 @@ class Progress(msgspec.Struct, frozen=True):
     """Intents to look at; 0 for ``FEED_WINDOW``."""
     idle: bool = True
     """Whether the window has nothing yet that could be settled."""
+    unreadable: Mapping[str, Defect] = MappingProxyType({})
+    """Streams that were left alone, since they cannot be read (rule 9), and why."""
+    defects: Mapping[str, Defect] = MappingProxyType({})
+    """The same of objects in the inbox, by their keys."""
+
+    @property
+    def problems(self) -> list[Defect]:
+        """Why the feed does not have all that was committed before the advance began; empty if it does."""
+        return [*self.unreadable.values(), *self.defects.values()]
+
+    def check(self) -> None:
+        """Raise the first of the problems, if there is any: with the key of the object, and how many others there are."""
+        if not self.problems:
+            return
+        first, *others = self.problems
+        if others:
+            more = f"{len(others)} other object{'s' if len(others) > 1 else ''} of the store cannot be read either"
+            first = type(first)(f"{first.message}; {more}: run `headstream verify`", **first.details)  # type: ignore[arg-type]
+        raise first
 
 
 def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress]:
-    """The next step of an advance: a survey or a batch. When it is done, all that was committed before it began is in the feed.
+    """The next step of an advance: a survey or a batch. When it is done, all that was committed before it began is in the feed, but
+    for what :attr:`Progress.problems` tells of.
 
-    Raises :class:`Unavailable`, :class:`CorruptData`, and what a backend raises for good.
+    Raises :class:`Unavailable`, :class:`CorruptData` for the feed itself, and what a backend raises for good.
     """
     if progress.plan is None:
-        plan = yield from survey(cached(keys.FEED), progress.window or limits.FEED_WINDOW)
+        window = progress.window or limits.FEED_WINDOW
+        plan = yield from survey(cached(keys.FEED), window, progress.unreadable)
         return msgspec.structs.replace(progress, plan=plan, done=plan.finished)
     if progress.plan.settled:
         plan = msgspec.structs.replace(progress.plan, settled=())
@@ -140,7 +169,8 @@ def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress
     batch = yield from publish(settings, progress.plan, cached)
     lost = progress.lost + 1 if batch.lost else 0
     if batch.lost:
-        yield from Pause(min(limits.RACE_PAUSE[0] * 4.0 ** min(lost, 30), limits.RACE_PAUSE[1]))
+        yield from after_race()
+    unreadable = {**progress.unreadable, **progress.plan.verdicts.unreadable}
     return Progress(
         plan=None if batch.lost else batch.plan,
         done=lost >= limits.ADVANCE_ATTEMPTS or (not batch.lost and batch.plan.finished),
@@ -148,46 +178,64 @@ def step(settings: Settings, progress: Progress, cached: Cached) -> Gen[Progress
         settled=progress.settled + batch.settled,
         lost=lost,
         window=progress.window,
-        idle=progress.idle and not batch.settled,
+        idle=progress.idle and not batch.settled and len(unreadable) == len(progress.unreadable),
+        unreadable=unreadable,
+        defects={**progress.defects, **batch.defects},
     )
 
 
 # --- survey ------------------------------------------------------------------------------------------------------
 
 
-def survey(known: Known | None, window: int) -> Gen[Plan]:
-    """Steps 1 to 4, for the ``window`` oldest intents; ``known`` is the feed's head as it was seen last."""
+def survey(known: Known | None, window: int, unreadable: Container[str] = ()) -> Gen[Plan]:
+    """Steps 1 to 4, for the ``window`` oldest intents; ``known`` is the feed's head as it was seen last.
+
+    ``unreadable``: streams that are passed over (rule 9).
+    """
     feed = yield from load_head(keys.FEED, known)
-    first, more = yield from _inbox(window, None)
+    settled = feed.state.settled
+    inbox = _Inbox(settled, unreadable)
+    first, more = yield from inbox.list(window, None)
     if not first:
         return Plan(feed, (), more=False)
     sure = {entry.stream: -1 for entry in first}
     for entry in first:
         sure[entry.stream] = max(sure[entry.stream], entry.follows)
-    settled = feed.state.settled
     last = max([first[-1].key, *[f"{keys.INBOX}{changeset_id.hex()}~" for changeset_id in settled]]) if more else None
-    second, _ = yield from _inbox(None, last, {entry.key: entry for entry in first})
+    second, _ = yield from inbox.list(None, last, {entry.key: entry for entry in first})
     yield from _delete([entry.key for entry in second if entry.id in settled])
     rest = [entry for entry in second if entry.id not in settled and entry.follows <= sure.get(entry.stream, -1)]
     return Plan(feed, tuple(rest), more)
 
 
-def _inbox(
-    window: int | None, last: str | None, seen: Mapping[str, Announced] = MappingProxyType({})
-) -> Gen[tuple[list[Announced], bool]]:
-    """The oldest intents: ``window`` of them, or up to the key ``last``; and whether there may be more."""
-    found: list[Announced] = []
-    after = ""
-    while window is None or len(found) < window:
-        try:
-            page = yield from List(keys.INBOX, after)
-        except FAULTS as fault:
-            raise unavailable(AGAIN, fault) from fault
-        found += [seen.get(key) or intent.announced(key) for key in page.keys if last is None or key <= last]
-        if not page.more or not page.keys or (last is not None and page.keys[-1] >= last):
-            return found, False
-        after = page.keys[-1]
-    return found, True
+class _Inbox:
+    """The inbox, without what an advance passes over (rule 9)."""
+
+    def __init__(self, settled: Container[bytes], unreadable: Container[str]) -> None:
+        self._settled = settled
+        self._unreadable = unreadable
+
+    def list(
+        self, window: int | None, last: str | None, seen: Mapping[str, Announced] = MappingProxyType({})
+    ) -> Gen[tuple[list[Announced], bool]]:
+        """The oldest intents: ``window`` of them, or up to the key ``last``; and whether there may be more."""
+        found: list[Announced] = []
+        after = ""
+        while window is None or len(found) < window:
+            try:
+                page = yield from List(keys.INBOX, after)
+            except FAULTS as fault:
+                raise unavailable(AGAIN, fault) from fault
+            for key in page.keys:
+                if last is not None and key > last:
+                    break
+                entry = seen.get(key) or intent.announced(key)
+                if entry.stream not in self._unreadable or entry.id in self._settled:
+                    found.append(entry)
+            if not page.more or not page.keys or (last is not None and page.keys[-1] >= last):
+                return found, False
+            after = page.keys[-1]
+        return found, True
 
 
 # --- publish -----------------------------------------------------------------------------------------------------
@@ -238,7 +286,8 @@ def publish(settings: Settings, plan: Plan, cached: Cached = lambda _stream: Non
         elif verdict is not None and entry.stream not in behind and harvest.publish(entry.stream, verdict):
             taken.append(entry)
         else:
-            left.append(entry)
+            if not verdicts.is_stuck(entry):  # rule 9
+                left.append(entry)
             behind.add(entry.stream)
     feed, lost = plan.feed, False
     if taken:
@@ -246,15 +295,16 @@ def publish(settings: Settings, plan: Plan, cached: Cached = lambda _stream: Non
         if appended is None:
             return Batch(plan, lost=True)
         feed, lost = appended.known, appended.known.state.version != appended.version
-    yield from _bury(dead)
+    defects = yield from _bury(dead)
     for entry in (*taken, *dead):
         verdicts.drop(entry)
-    rest = (*left, *plan.rest[limits.FEED_BATCH_INTENTS :])
+    rest = (*left, *[entry for entry in plan.rest[limits.FEED_BATCH_INTENTS :] if not verdicts.is_stuck(entry)])
     return Batch(
         Plan(feed, rest, plan.more, tuple([entry.key for entry in taken]), verdicts),
         published=harvest.events,
-        settled=len(taken) + len(dead),
+        settled=len(taken) + len(dead) - len(defects),
         lost=lost,
+        defects=defects,
     )
 
 
@@ -287,17 +337,22 @@ def feed_settings(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, tail_bytes=tail, feed=False)
 
 
-def _bury(dead: Sequence[Announced]) -> Gen[None]:
-    """Delete what was made for changesets that are dead, then their intents."""
+def _bury(dead: Sequence[Announced]) -> Gen[dict[str, Defect]]:
+    """Delete what was made for changesets that are dead, then their intents; those that cannot be read stay, and are returned (rule 9)."""
+    defects: dict[str, Defect] = {}
     for start in range(0, len(dead), limits.FEED_HEADS):
         some = dead[start : start + limits.FEED_HEADS]
         answers = yield from get_many(tuple([Get(entry.key) for entry in some]))
         orphans: list[str] = []
         for entry, answer in zip(some, answers, strict=True):
             if isinstance(answer, Found):
-                orphans += intent.decode(answer.body, entry.key).objects
+                try:
+                    orphans += intent.decode(answer.body, entry.key).objects
+                except DEFECTS as error:
+                    defects[entry.key] = error
         yield from _delete(orphans)
-        yield from _delete([entry.key for entry in some])
+        yield from _delete([entry.key for entry in some if entry.key not in defects])
+    return defects
 
 
 def _delete(names: Iterable[str]) -> Gen[None]:

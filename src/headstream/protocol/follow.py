@@ -20,7 +20,7 @@ from headstream.protocol.feed import Progress
 from headstream.protocol.head import Known
 from headstream.protocol.ops import Gen
 from headstream.protocol.read import Cursor
-from headstream.protocol.verdicts import Cached
+from headstream.protocol.verdicts import Cached, Defect
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -41,6 +41,8 @@ class Polled(msgspec.Struct, frozen=True):
     place: Place
     idle: bool
     """Whether there was nothing to read and nothing to do."""
+    problems: list[Defect] | None = None
+    """If an advance came to its end: why the feed does not have everything (feed, rule 9)."""
 
 
 def poll(
@@ -48,9 +50,10 @@ def poll(
 ) -> Gen[Polled]:
     """The next events after ``place``, if there are any; with ``advance``, the feed is advanced when it has none.
 
-    Raises :class:`Unavailable`, :class:`CorruptData`, and what a backend raises for good.
+    Raises :class:`Unavailable`, :class:`CorruptData` for the feed itself, and what a backend raises for good.
     """
     progress: Progress | None = None
+    problems: list[Defect] | None = None
     if place.cursor is not None and not place.cursor.exhausted:
         return (yield from _page(place.cursor, place.progress))
     if advance:
@@ -58,15 +61,16 @@ def poll(
         known = progress.plan.feed if progress.plan is not None else None
         idle = progress.done and not progress.published
         if progress.done:
-            progress = None
+            problems, progress = progress.problems, None
     else:
         known = yield from read.load_head(keys.FEED, cached(keys.FEED))
         idle = True
     if known is not None:
         remember(known)
         if known.state.version > place.position:
-            return (yield from _page(Cursor(known, place.position + 1, known.state.version), progress))
-    return Polled([], Place(place.position, None, progress), idle)
+            polled = yield from _page(Cursor(known, place.position + 1, known.state.version), progress)
+            return msgspec.structs.replace(polled, problems=problems)
+    return Polled([], Place(place.position, None, progress), idle, problems)
 
 
 def _page(cursor: Cursor, progress: Progress | None) -> Gen[Polled]:

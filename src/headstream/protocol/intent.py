@@ -22,7 +22,7 @@ import msgspec
 
 from headstream.errors import CorruptData
 from headstream.protocol import codec, keys
-from headstream.protocol.codec import Count, Id, Name
+from headstream.protocol.codec import Count, Id, Micros, Name
 from headstream.protocol.ops import ALWAYS, Put
 
 
@@ -33,7 +33,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     stream: Name
     follows: Count
     """The version that the changeset follows."""
-    micros: Count
+    micros: Micros
     """When it was announced, by the writer's clock: microseconds since 1970-01-01 UTC."""
     objects: list[str]
     """Keys of the segments, pages and snapshots that were written for it."""
@@ -59,7 +59,9 @@ _KEY: Final = re.compile(rf"{keys.INBOX}([0-9a-f]{{32}})-(0|[1-9][0-9]{{0,15}})-
 
 def put(intent: Intent) -> Put:
     """The write that announces a changeset."""
-    return Put(keys.intent(intent.id, intent.follows, intent.stream), codec.seal("intent", intent), ALWAYS)
+    return Put(
+        keys.intent(intent.id, intent.follows, intent.stream), codec.seal("intent", intent, check=_decoder), ALWAYS
+    )
 
 
 def announced(key: str) -> Announced:

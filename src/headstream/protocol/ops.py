@@ -212,6 +212,16 @@ class Stamp(Op[Stamped], frozen=True):
 
 
 class Pause(Op[None], frozen=True):
-    """Wait for a random part of ``at_most`` seconds."""
+    """Wait for a random part of ``at_most`` seconds, before something is tried again.
+
+    With ``trips``: of so many round trips instead, if the driver has measured how long one takes.
+    """
 
     at_most: float
+    trips: float = 0.0
+
+
+class GiveWay(Op[None], frozen=True):
+    """Let other clients go first, for ``trips`` round trips; not at all where the driver has not measured how long one takes."""
+
+    trips: float

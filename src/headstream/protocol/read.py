@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -80,8 +80,11 @@ def start(
     return Cursor(known, first, last, backwards)
 
 
-def step(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
-    """The next events of a read that is not exhausted, in its direction, and the cursor after them."""
+def step(cursor: Cursor, look: Callable[[Chain], None] | None = None) -> Gen[tuple[list[RecordedEvent], Cursor]]:
+    """The next events of a read that is not exhausted, in its direction, and the cursor after them.
+
+    ``look`` gets the changesets that hold them.
+    """
     state = cursor.known.state
     tail_first = state.fields.sealed.version + 1
     at = cursor.last if cursor.backwards else cursor.first
@@ -94,6 +97,8 @@ def step(cursor: Cursor) -> Gen[tuple[list[RecordedEvent], Cursor]]:
         run = _window(siblings, at, cursor)
         chain = yield from _fetch(state.stream, run)
         first, last = max(cursor.first, run[0].ref.first), min(cursor.last, run[-1].last)
+    if look is not None:
+        look(chain)
     events = codec.recorded(state.stream, chain, first, last)
     if cursor.backwards:
         events.reverse()
@@ -207,6 +212,19 @@ def newest_segment(known: Known) -> Gen[Chain]:
     if not levels:
         return []
     return (yield from _fetch(known.state.stream, [Span(0, levels[0][-1], known.state.fields.sealed.version)]))
+
+
+def in_tail(known: Known, key: str) -> Frame | Batch | None:
+    """The newest changeset in the tail that was appended with this key; ``None`` if none was."""
+    written = key.encode()  # a frame has it as it is: so most need not be decoded to know that it is not there
+    if not any(written in frame for frame in known.state.tail):
+        return None
+    return newest_with_key(tail_chain(known), key)
+
+
+def newest_with_key(chain: Chain, key: str) -> Frame | Batch | None:
+    """The newest of some changesets that was appended with this key; ``None`` if none was."""
+    return next((frame for frame in reversed(chain) if frame.key == key), None)
 
 
 def list_streams(prefix: str, after: str) -> Gen[tuple[list[str], bool]]:

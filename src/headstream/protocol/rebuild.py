@@ -99,7 +99,11 @@ def salvage(wreck: Wreck, body: bytes, key: str) -> Wreck:
         if len(packed) > limits.MAX_FIELDS:
             return wreck
         fields = _fields.decode(packed)
-    except (CorruptData, UnsupportedFormat, *codec.NO_MESSAGEPACK):
+    except (CorruptData, UnsupportedFormat, msgspec.DecodeError, UnicodeDecodeError):
+        return wreck
+    except RecursionError as error:
+        if error is codec.undecodable("", body, error, key):
+            raise
         return wreck
     if fields.stream != wreck.stream or fields.version == 0 or not fields.extensions.keys() <= KNOWN:
         return wreck
@@ -230,7 +234,7 @@ def restore(
     if codec.chain_digest(link.digest, frames) != digest:
         return None
     name = key.rpartition("-")[2]
-    _, _, put = _seal(stream, [] if previous is None else [previous], link, frames, bytes.fromhex(name))
+    _, _, put = seal(stream, [] if previous is None else [previous], link, frames, bytes.fromhex(name))
     assert put.key == key, "the segment begins where the one before it ends"
     return msgspec.structs.replace(put, when=when)
 
@@ -259,7 +263,7 @@ def rebuild(
     puts: list[Put] = []
     if sum(map(len, tail)) > settings.tail_bytes:
         for frames in _loads(tail):
-            ref, link, put = _seal(stream, refs, link, frames, stamp.id)
+            ref, link, put = seal(stream, refs, link, frames, stamp.id)
             refs.append(ref)
             puts.append(put)
         tail = ()
@@ -300,10 +304,10 @@ def _loads(frames: Sequence[bytes]) -> Iterable[tuple[bytes, ...]]:
     yield tuple(load)
 
 
-def _seal(
+def seal(
     stream: str, refs: Sequence[Ref], link: Link, frames: tuple[bytes, ...], fresh: bytes
 ) -> tuple[Ref, Link, Put]:
-    """A segment of ``frames``, which follow ``link``."""
+    """A segment of ``frames``, which follow ``link``: the reference to it, where it ends, and its write."""
     last = decode(stream, frames[-1], keys.head(stream))
     ref = Ref(link.version + 1, fresh, sum(map(len, frames)))
     body = encode_segment(

@@ -148,7 +148,9 @@ def plan_intent(key: str) -> Gen[Put | None]:
     try:
         intent.decode(answer.body, key)
     except CorruptData:
-        body = codec.seal("intent", Intent(entry.id, entry.stream, entry.follows, entry.millis * 1000, []))
+        body = codec.seal(
+            "intent", Intent(entry.id, entry.stream, entry.follows, min(entry.millis * 1000, limits.MAX_MICROS), [])
+        )
         return Put(key, body, Matches(answer.etag))
     return None
 

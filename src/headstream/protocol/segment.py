@@ -74,7 +74,7 @@ def encode_segment(
 ) -> bytes:
     """The body of a segment."""
     fields = SegmentFields(stream, ref.first, ref.id, ref.size, last, previous, parent_id, digest, ZSTD)
-    return codec.seal("segment", fields, _compress(frames))
+    return codec.seal("segment", fields, _compress(frames), check=_segments)
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ def decode_segment(body: bytes, key: str, stream: str, ref: Ref, last: int) -> S
 
 def encode_page(stream: str, level: int, refs: list[Ref]) -> bytes:
     """The body of an index page that references objects of the level below ``level``."""
-    return codec.seal("page", PageFields(stream, level, refs))
+    return codec.seal("page", PageFields(stream, level, refs), check=_pages)
 
 
 def decode_page(body: bytes, key: str, stream: str, ref: Ref, level: int) -> list[Ref]:

@@ -3,7 +3,9 @@
 Rules:
 
 * A snapshot is derived: the changesets are the truth. One that is missing, damaged, or of another fold costs a longer load, and never an answer.
-* It is written by the append whose events it is the state after, in the same commit: so it is of the stream exactly if they are. The head names it.
+* It is written by the append whose events it is the state after, in the same commit: so it is of the stream
+  exactly if they are. The head names it. If the state depends on what only the append knows (its time), it is
+  the state before the events, which is of the stream in any case.
 * It is named and versioned by its decider. Each pair of the two has one at most in a head: the newest; and a head has ``MAX_SNAPSHOTS``, of
   which the one of the oldest state gives way.
 * A small one travels in the head. A larger one is an object of its own, named by the attempt that made it, like a segment; the head that no
@@ -27,7 +29,7 @@ Size = Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_SNAPSHOT)]
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A state that is to be kept by the append after whose events it is."""
+    """A state that is to be kept by an append: the one after its events, or the one that they follow."""
 
     name: str
     """Of the decider."""
@@ -35,6 +37,8 @@ class Kept(msgspec.Struct, frozen=True):
     """Of the decider."""
     state: bytes
     """Encoded by it."""
+    at: int | None = None
+    """The version of the stream whose state it is, if that is the one before the append, and not the one after it."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -97,15 +101,15 @@ def inconsistency(snapshots: list[Snapshot], version: int) -> str | None:
 def keep(
     before: list[Snapshot], kept: Kept, *, stream: str, attempt: bytes, follows: int, at: int
 ) -> tuple[list[Snapshot], tuple[Put, ...]]:
-    """The snapshots of a head with one more, and the object that this takes."""
+    """The snapshots of a head of version ``at`` with one more, and the object that this takes."""
     others = [entry for entry in before if (entry.name, entry.version) != (kept.name, kept.version)]
     others = sorted(others, key=lambda entry: entry.at)[max(0, len(others) + 1 - limits.MAX_SNAPSHOTS) :]
-    size = len(kept.state)
+    size, at = len(kept.state), at if kept.at is None else kept.at
     room = limits.SNAPSHOT_INLINE - sum([entry.size for entry in others if entry.state is not None])
     if size <= room:
         return [*others, Snapshot(kept.name, kept.version, at, size, kept.state, None)], ()
     fields = Fields(stream, at, attempt, follows, kept.name, kept.version)
-    put = Put(keys.snapshot(stream, at, attempt), codec.seal("snapshot", fields, kept.state), ALWAYS)
+    put = Put(keys.snapshot(stream, at, attempt), codec.seal("snapshot", fields, kept.state, check=_fields), ALWAYS)
     return [*others, Snapshot(kept.name, kept.version, at, size, None, attempt)], (put,)
 
 

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 
+from headstream import limits
 from headstream.errors import (
     CorruptData,
     InvalidInput,
@@ -25,6 +26,7 @@ from headstream.errors import (
     UnsupportedFormat,
 )
 from headstream.model import Settings
+from headstream.nesting import is_deep_json
 from headstream.protocol import keys
 from headstream.protocol.codec import FORMAT
 from headstream.protocol.ops import (
@@ -80,6 +82,8 @@ def decode(body: bytes) -> Description:
         if number == FORMAT:
             return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, RecursionError) and not is_deep_json(body.decode(errors="replace"), limits.OBJECT_NESTING):
+            raise  # the stack of this process is too small
         reason = " ".join(str(error).split())[:200]
         raise CorruptData(f"the description of the store cannot be read: {reason}", key=keys.STORE) from None
     raise UnsupportedFormat("the store was made by another version of headstream: upgrade", format=number, known=FORMAT)

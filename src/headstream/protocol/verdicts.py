@@ -5,6 +5,8 @@ Rules:
 * What is in its stream stays there, and what is dead stays dead (feed, rule 4): such a verdict holds however much later it is used. So whoever looks
   at a stream judges all that a plan has of it, and fetches no head, and no segment, twice for it.
 * What may still come is judged anew, on a head that is read anew.
+* What cannot be read concerns its own stream only. A stream whose head, segments or changesets cannot be read keeps its intents, from the first
+  that could not be judged on; so its order is kept, nothing of it is lost, and the others go on. It is looked at again by the next advance.
 * Segments of several streams are fetched together, as many as fit in ``READ_WINDOW``; what is found before it is needed is kept, about
   ``FEED_AHEAD`` bytes of it.
 """
@@ -15,12 +17,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from headstream import limits
-from headstream.errors import CorruptData
+from headstream.errors import CorruptData, UnsupportedFormat
 from headstream.protocol import head, keys
 from headstream.protocol.codec import Frame
 from headstream.protocol.head import Known, nothing
@@ -50,12 +52,23 @@ DEAD = Dead()
 Verdict: TypeAlias = Committed | Dead
 
 
+Defect: TypeAlias = CorruptData | UnsupportedFormat
+"""Why something cannot be read."""
+DEFECTS: Final = (CorruptData, UnsupportedFormat)
+
+
 class Verdicts:
     """What is known of the intents of a plan, by their ids."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Verdict] = {}
         self._weight = 0
+        self.unreadable: dict[str, Defect] = {}
+        """Streams that cannot be judged any further, and why."""
+
+    def is_stuck(self, entry: Announced) -> bool:
+        """Whether it stays in the inbox, for its stream cannot be read."""
+        return entry.stream in self.unreadable and self.of(entry) is None
 
     def of(self, entry: Announced) -> Verdict | None:
         """What became of it, if that is known."""
@@ -101,21 +114,23 @@ def look(
 ) -> Gen[set[bytes]]:
     """Find verdicts for the first ``count`` intents of ``rest``, as many as make a batch; and for others of the same streams, on the way.
 
-    Returns the ids of those that may still come. Raises :class:`Unavailable`, and :class:`CorruptData` for a stream that has lost events.
+    Returns the ids of those that may still come. A stream that has lost events is unreadable too. Raises :class:`Unavailable`.
     """
     chunk = rest[:count]
     coming: set[bytes] = set()
     unknown = iter(dict.fromkeys([entry.stream for entry in chunk if verdicts.of(entry) is None]))
     waiting: dict[str, list[Announced]] = {}
-    while not verdicts.suffice([entry for entry in chunk if entry.id not in coming]):
+    while not verdicts.suffice([entry for entry in chunk if entry.id not in coming and not verdicts.is_stuck(entry)]):
         some = list(islice(unknown, limits.FEED_HEADS))
         if not some:
             break
         waiting = waiting or _by_stream(verdicts, rest)
         pasts: list[tuple[Known, list[Announced]]] = []
-        for known in (yield from _heads(some, cached)):
+        for known in (yield from _heads(some, cached, verdicts.unreadable)):
             entries = waiting[known.state.stream]
-            _check_growth(known, entries)
+            if (lost := _lost(known, entries)) is not None:
+                verdicts.unreadable[known.state.stream] = lost
+                continue
             version = known.state.version
             if past := [entry for entry in entries if entry.follows < version]:
                 pasts.append((known, past))
@@ -137,17 +152,19 @@ def _by_stream(verdicts: Verdicts, rest: Sequence[Announced]) -> dict[str, list[
     return streams
 
 
-def _check_growth(known: Known, entries: Sequence[Announced]) -> None:
+def _lost(known: Known, entries: Sequence[Announced]) -> CorruptData | None:
+    """What is wrong with a stream that is shorter than its intents say."""
     seen = max([entry.follows for entry in entries])
-    if seen > known.state.version:  # whoever announced it had seen the stream there
-        raise CorruptData(
-            f"the head is gone or an old copy took its place: it has version {known.state.version} after {seen}: run `headstream verify`",
-            key=keys.head(known.state.stream),
-        )
+    if seen <= known.state.version:
+        return None
+    return CorruptData(  # whoever announced it had seen the stream there
+        f"the head is gone or an old copy took its place: it has version {known.state.version} after {seen}: run `headstream verify`",
+        key=keys.head(known.state.stream),
+    )
 
 
-def _heads(streams: Sequence[str], cached: Cached) -> Gen[list[Known]]:
-    """The heads of ``streams``, in their order."""
+def _heads(streams: Sequence[str], cached: Cached, unreadable: dict[str, Defect]) -> Gen[list[Known]]:
+    """The heads of ``streams``, in their order, but for those that cannot be read."""
     before = [cached(stream) for stream in streams]
     gets = tuple(
         [Get(keys.head(stream), known.etag if known else None) for stream, known in zip(streams, before, strict=True)]
@@ -156,7 +173,10 @@ def _heads(streams: Sequence[str], cached: Cached) -> Gen[list[Known]]:
     heads: list[Known] = []
     for stream, known, get, answer in zip(streams, before, gets, answers, strict=True):
         if isinstance(answer, Found):
-            heads.append(Known(head.decode(answer.body, get.key, stream), answer.etag))
+            try:
+                heads.append(Known(head.decode(answer.body, get.key, stream), answer.etag))
+            except DEFECTS as error:
+                unreadable[stream] = error
         elif isinstance(answer, Missing) or known is None:
             heads.append(nothing(stream))
         else:
@@ -167,8 +187,16 @@ def _heads(streams: Sequence[str], cached: Cached) -> Gen[list[Known]]:
 def _judge(pasts: Iterable[tuple[Known, list[Announced]]], verdicts: Verdicts) -> Gen[None]:
     """Find what the streams have grown past: some of the first stream at least, and no more than there is room for."""
     waiting = deque([(known, past, sorted({entry.follows for entry in past})) for known, past in pasts])
+    alone = False
     while waiting:
-        answers = yield from changesets_of((known, follows) for known, _, follows in waiting)
+        some = islice(waiting, 1 if alone else None)
+        try:
+            answers = yield from changesets_of([(known, follows) for known, _, follows in some])
+        except DEFECTS as error:
+            if alone:
+                verdicts.unreadable[waiting.popleft()[0].state.stream] = error
+            alone = not alone  # one at a time until the stream is found that cannot be read
+            continue
         for chain, answered in answers:
             known, past, follows = waiting.popleft()
             there = {frame.follows: frame for frame in chain}

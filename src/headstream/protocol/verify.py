@@ -26,6 +26,7 @@ from headstream.protocol.codec import NO_DIGEST, Batch, Chain, Frame
 from headstream.protocol.fault import Fault, Kind, kind_of
 from headstream.protocol.head import Known, Span, State, nothing, spans, spans_of
 from headstream.protocol.ops import FAULTS, About, Found, Gen, Get, GetAnswer, GetMany, Missing, unavailable
+from headstream.protocol.retime import is_only_the_time, is_only_the_time_of
 from headstream.protocol.segment import Ref, Segment, decode_page, decode_segment
 from headstream.protocol.snapshot import Snapshot
 
@@ -75,11 +76,9 @@ class Tally(msgspec.Struct, frozen=True):
     """Bytes of the objects."""
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(*[mine + theirs for mine, theirs in zip(_values(self), _values(other), strict=True)])
-
-
-def _values(tally: Tally) -> tuple[int, ...]:
-    return msgspec.structs.astuple(tally)
+        return Tally(
+            *[mine + theirs for mine, theirs in zip(*map(msgspec.structs.astuple, (self, other)), strict=True)]
+        )
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -268,8 +267,12 @@ class _Inspector:
             segment = decode_segment(body_of(answer, key), key, self._stream, span.ref, span.last)
         except (CorruptData, UnsupportedFormat) as error:
             kind = Kind.MISSING if isinstance(answer, Missing) else kind_of(error)
-            lost = fault.lost_segment(self._stream, key, span.ref.first, span.last, kind=kind, problem=error.message)
-            self._faults.append(lost)
+            first, last = span.ref.first, span.last
+            if isinstance(answer, Found) and is_only_the_time_of(answer.body, key, self._stream, span.ref, last):
+                found = fault.wrong_time(self._stream, key, first, last)
+            else:
+                found = fault.lost_segment(self._stream, key, first, last, kind=kind, problem=error.message)
+            self._faults.append(found)
             self._link = None
         else:
             assert isinstance(answer, Found)
@@ -329,15 +332,19 @@ def _finish(walk: Walk) -> Stride:
         problem = f"its changesets end with another digest or changeset than {key} says"
         faults.append(fault.contradiction(stream, link.key or key, problem, max(link.version, 1), max(link.version, 1)))
     chain, error = read_tail(walk.known)
+    intact = chain[-1].version if chain else sealed.version
     if error is not None:
-        faults.append(fault.damaged_tail(stream, chain[-1].version if chain else sealed.version, fields.version, error))
+        if is_only_the_time(state.tail, stream, key):
+            faults.append(fault.wrong_time(stream, key, intact + 1, fields.version))
+        else:
+            faults.append(fault.damaged_tail(stream, intact, fields.version, error))
     else:
         parent = chain[-1].parent if chain else (link.parent_id if link is not None else fields.parent_id)
         problems = {
             "its digest is not that of its changesets": codec.chain_digest(sealed.digest, state.tail) != fields.digest,
             "it does not end with its newest changeset": (chain[-1].id if chain else sealed.changeset_id)
             != fields.changeset_id,
-            "it does not end with its version": (chain[-1].version if chain else sealed.version) != fields.version,
+            "it does not end with its version": intact != fields.version,
             "it names another changeset before the newest than there is": parent != fields.parent_id,
             "the ids of its changesets do not increase": not ascends(chain),
         }
@@ -376,13 +383,10 @@ def _tally_of(chain: Chain, *, segments: int = 0, size: int = 0) -> Tally:
     return Tally(segments=segments, changesets=len(chain), events=events, size=size)
 
 
-# --- requests ------------------------------------------------------------------------------------------------------
-
-
 def get_many(names: tuple[str, ...]) -> Gen[tuple[GetAnswer, ...]]:
     """Several objects. Raises :class:`Unavailable`."""
     try:
-        return (yield from GetMany(tuple([Get(name) for name in names])))
+        return (yield from GetMany(tuple(map(Get, names))))
     except FAULTS as error:
         raise unavailable(AGAIN, error, key=names[0]) from error
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from headstream.backends.base import AsyncBackend
+from headstream.backends.base import AsyncBackend, is_remote
 from headstream.protocol.ops import Get, GetAnswer, Page, Put, Refused, Stored
 
 T = TypeVar("T")
@@ -23,6 +23,7 @@ class Blocking:
     def __init__(self, backend: AsyncBackend) -> None:
         self.backend = backend
         self.keeps_metadata = backend.keeps_metadata
+        self.is_remote = is_remote(backend)
         self.default_tail = backend.default_tail
         self.default_poll = backend.default_poll
         self._loop = asyncio.new_event_loop()

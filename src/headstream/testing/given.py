@@ -19,7 +19,8 @@ from typing import Any, Final, Generic, Self, TypeVar, overload
 from headstream.client import EventStore
 from headstream.connecting import connect
 from headstream.decider import Decider
-from headstream.deciding import Decision
+from headstream.decisions import Decision
+from headstream.metadata import Typed
 from headstream.model import Event, RecordedEvent
 
 S = TypeVar("S")
@@ -29,7 +30,7 @@ R = TypeVar("R")
 _STREAM: Final = "given"
 
 
-def given(decider: Decider[S, E], *events: E | Event) -> Given[S, E]:
+def given(decider: Decider[S, E], *events: Typed[E] | Event) -> Given[S, E]:
     """A stream with these events: instances of registered classes, or :class:`headstream.Event` for what is stored, in an older schema version for instance.
 
     Raises :class:`~headstream.InvalidInput` for what cannot be stored.
@@ -40,7 +41,7 @@ def given(decider: Decider[S, E], *events: E | Event) -> Given[S, E]:
 class Given(Generic[S, E]):
     """A stream with events, on which something is to be decided. Made by :func:`given`."""
 
-    def __init__(self, decider: Decider[S, E], events: Iterable[E | Event]) -> None:
+    def __init__(self, decider: Decider[S, E], events: Iterable[Typed[E] | Event]) -> None:
         self._decider = decider
         self._events = tuple(events)
         self._store = _holding(decider, self._events)
@@ -52,11 +53,11 @@ class Given(Generic[S, E]):
 
     @overload
     def when(  # type: ignore[overload-overlap]  # a pair is an iterable, too: the first that fits is meant
-        self, decide: Callable[[S], tuple[R, Iterable[E] | None]]
+        self, decide: Callable[[S], tuple[R, Iterable[Typed[E]] | None]]
     ) -> Then[S, E, R]: ...
 
     @overload
-    def when(self, decide: Callable[[S], E | Iterable[E] | None]) -> Then[S, E, None]: ...
+    def when(self, decide: Callable[[S], Typed[E] | Iterable[Typed[E]] | None]) -> Then[S, E, None]: ...
 
     def when(self, decide: Callable[[S], Any]) -> Then[S, E, Any]:
         """Decide, as :meth:`headstream.EventStore.transact` does. Each time on the given events alone.
@@ -94,7 +95,7 @@ class Then(Generic[S, E, R]):
         #: The decision itself, for whatever else is to be checked.
         self.decision = decision
 
-    def then(self, *events: E | Event) -> Self:
+    def then(self, *events: Typed[E] | Event) -> Self:
         """Exactly these events were appended, in this order; without any: nothing was. They are compared as they are stored."""
         expected = [_content(event) for event in _holding(self._decider, events).read(_STREAM)]
         if self._appended != expected:
@@ -115,7 +116,7 @@ class Then(Generic[S, E, R]):
         return self
 
 
-def _holding(decider: Decider[S, E], events: Iterable[E | Event]) -> EventStore:
+def _holding(decider: Decider[S, E], events: Iterable[Typed[E] | Event]) -> EventStore:
     """A store in memory with a stream of these events."""
     store = connect("memory://", feed=False)
     if stored := [_stored(decider, event) for event in events]:
@@ -123,7 +124,7 @@ def _holding(decider: Decider[S, E], events: Iterable[E | Event]) -> EventStore:
     return store
 
 
-def _stored(decider: Decider[S, E], event: E | Event) -> Event:
+def _stored(decider: Decider[S, E], event: Typed[E] | Event) -> Event:
     if isinstance(event, Event) or decider.events is None:
         return event  # type: ignore[return-value]  # append says what is wrong with anything else
     return decider.events.encode(event)

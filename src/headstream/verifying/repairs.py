@@ -17,9 +17,11 @@ from headstream.verifying.bench import ELSEWHERE, Bench, Repair
 from headstream.verifying.heads import HeadRepair
 from headstream.verifying.refeeding import FeedRepair
 from headstream.verifying.segments import SegmentRepair
+from headstream.verifying.times import TimeRepair
 from headstream.verifying.verification import Verification
 
-_FIRST: Final = (Mend.PAGE, Mend.SEGMENT, Mend.HEAD, Mend.INTENT, Mend.SETTLE)
+_STREAMS: Final = (Mend.PAGE, Mend.SEGMENT, Mend.HEAD, Mend.TIME)
+_FIRST: Final = (*_STREAMS, Mend.INTENT, Mend.SETTLE)
 """What is repaired before the feed is looked at, in this order."""
 
 
@@ -53,6 +55,7 @@ class _Repairs:
             Mend.PAGE: self._page,
             Mend.SEGMENT: SegmentRepair(self._bench).repair,
             Mend.HEAD: self._heads.repair,
+            Mend.TIME: TimeRepair(self._bench).repair,
             Mend.INTENT: self._intent,
             Mend.SETTLE: self._settle,
             Mend.ANNOUNCE: self._announce,
@@ -63,7 +66,9 @@ class _Repairs:
         faults: dict[Mend, dict[str, Fault]] = {mend: {} for mend in Mend}
         for found in self._verification.report.faults:
             if found.mend is not None:
-                faults[found.mend].setdefault(found.key, found)
+                # one repair mends all times of a stream
+                object_ = found.key if found.mend is not Mend.TIME or found.stream is None else found.stream
+                faults[found.mend].setdefault(object_, found)
         lost = list(faults[Mend.FEED].values())
         for mend in _FIRST:
             for found in faults[mend].values():
@@ -71,7 +76,7 @@ class _Repairs:
                 yield done
                 if found.stream == keys.FEED and not done.possible and done.text != ELSEWHERE:
                     lost.append(found)
-        streams = [found for mend in _FIRST[:3] for found in faults[mend].values() if found.stream != keys.FEED]
+        streams = [found for mend in _STREAMS for found in faults[mend].values() if found.stream != keys.FEED]
         if lost:
             yield self._lay_out(lost, streams)
         if not (lost and self._feed):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar
 
 from headstream import limits
-from headstream.backends import forks
 from headstream.backends.cloud.dialect import Batch, Dialect
 from headstream.backends.cloud.faults import ERRORS, FAILURES, Failure
 from headstream.backends.cloud.service import Address, Provider, open_clients
+from headstream.backends.workers import Workers
 from headstream.protocol.ops import REFUSED, Get, GetAnswer, Missing, Page, Put, Refused, Stored
 
+P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -26,6 +27,7 @@ class _Cloud:
     """What both shells are made of."""
 
     keeps_metadata = True
+    is_remote = True
     default_tail = 64 * limits.KIB
     default_poll = (0.2, 5.0)
 
@@ -69,52 +71,51 @@ class CloudBackend(_Cloud):
         **options: Any,
     ) -> None:
         super().__init__(url, client_options=client_options, retry_config=retry_config, timeout=timeout, **options)
-        self.after_fork()
-        forks.watch(self)
-
-    def after_fork(self) -> None:
-        """Leave the threads to the parent: they do not exist in a child, and would be waited for."""
-        self._opening = threading.Lock()
-        self._threads: ThreadPoolExecutor | None = None
+        self._main = Workers(self, "headstream-cloud-main")
+        self._workers = Workers(self, "headstream-cloud", IN_FLIGHT)
 
     def get(self, get: Get) -> GetAnswer:
         """One object, or that it is missing or not modified."""
-        outcome = self._try_get(get)
+        outcome = self._interruptibly(self._try_get, get)
         if isinstance(outcome, FAILURES):
             raise outcome
         return outcome
 
     def get_many(self, gets: Sequence[Get]) -> tuple[GetAnswer, ...]:
         """Several objects, in flight together; answers in the order of ``gets``."""
-        return self._dialect.answers(self._together(self._try_get, gets))
+        return self._dialect.answers(self._interruptibly(self._together, self._try_get, gets))
 
     def commit(self, prelude: Sequence[Put], head: Put) -> Stored | Refused:
         """All of ``prelude`` together, and when it is durable, ``head`` under its condition."""
-        self._dialect.check_prelude(self._together(self._try_put, prelude))
-        outcome = self._try_put(head)
-        if isinstance(outcome, FAILURES):
-            raise outcome
-        return outcome
+        return self._interruptibly(self._commit, prelude, head)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove the objects that are there."""
-        batches = self._dialect.batches(keys)
-        while batches:  # twice at most
-            batches = self._dialect.undecided(batches, self._together(self._try_delete, batches))
+        self._interruptibly(self._delete, keys)
 
     def list(self, prefix: str, after: str, limit: int) -> Page:
         """At most ``limit`` keys that start with ``prefix`` and sort after ``after``."""
-        outcome = self._try_list(prefix, after, limit)
+        outcome = self._interruptibly(self._try_list, prefix, after, limit)
         if isinstance(outcome, FAILURES):
             raise outcome
         return outcome
 
     def close(self) -> None:
         """Let go of the threads. Idempotent. Connections are closed when they have been idle for a while."""
-        with self._opening:
-            threads, self._threads = self._threads, None
-        if threads:
-            threads.shutdown()
+        self._main.close()
+        self._workers.close()
+
+    def _commit(self, prelude: Sequence[Put], head: Put) -> Stored | Refused:
+        self._dialect.check_prelude(self._together(self._try_put, prelude))
+        outcome = self._try_put(head)
+        if isinstance(outcome, FAILURES):
+            raise outcome
+        return outcome
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        batches = self._dialect.batches(keys)
+        while batches:  # twice at most
+            batches = self._dialect.undecided(batches, self._together(self._try_delete, batches))
 
     def _try_get(self, get: Get) -> GetAnswer | Failure:
         try:
@@ -155,14 +156,16 @@ class CloudBackend(_Cloud):
         """``work`` of each item, in their order: the first on this thread, the others on threads of the backend."""
         if not items:
             return ()
-        others = [self._pool().submit(work, item) for item in items[1:]]
-        return (work(items[0]), *(future.result() for future in others))
+        others = [self._workers.begin(partial(work, item)) for item in items[1:]]
+        return (work(items[0]), *(wait() for wait in others))
 
-    def _pool(self) -> ThreadPoolExecutor:
-        with self._opening:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="headstream-cloud")
-            return self._threads
+    def _interruptibly(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """What ``work`` returns. In the main thread, where signal handlers run, it is done by another one: none runs while
+        the native client waits for an answer, which takes half a minute if none comes.
+        """
+        if threading.get_ident() == threading.main_thread().ident:
+            return self._main.call(work, *args, **kwargs)
+        return work(*args, **kwargs)
 
 
 class AsyncCloudBackend(_Cloud):

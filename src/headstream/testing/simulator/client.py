@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -14,6 +15,7 @@ from headstream.deciding import Transaction
 from headstream.errors import (
     CheckpointLost,
     HeadstreamError,
+    KeyReused,
     OutcomeUnknown,
     Unavailable,
     WrongExpectedVersion,
@@ -67,6 +69,9 @@ class Deed(msgspec.Struct):
     outcome: str = "running"
     version: int = 0
     ended: int = 0
+    key: str | None = None
+    expected: int = 0
+    """With a key: the version that it expects."""
 
 
 class Delivery(msgspec.Struct):
@@ -117,27 +122,62 @@ class Client:
             expected = self._expectation(stream)
         elif rng.random() < 0.1:
             expected = EXISTS
-        key = deed.payload if isinstance(expected, int) else None
+        if isinstance(expected, int):
+            deed.key, deed.expected = deed.payload, expected
+        yield from self._append(deed, events, expected)
+
+    def append_again(self) -> Steps[None]:
+        """An append with the key of an earlier one that was acknowledged: the same events, which returns what that did; or other events."""
+        rng, world = self.world.rng, self.world
+        done = [deed for deed in world.deeds if deed.key == deed.payload and deed.outcome == "acknowledged"]
+        if not done:
+            return
+        first = rng.choice(done)
+        with_version = rng.random() < 0.7
+        expected: Expectation = first.expected if with_version else ANY
+        if rng.random() < 0.5:
+            deed = Deed(first.stream, f"{self.name}-{len(world.deeds)}", world.steps, first.events, key=first.key)
+            world.deeds.append(deed)
+            events = [Event("E", deed.payload)] * deed.events
+            yield from self._append(deed, events, expected)
+            world.check(deed.outcome != "acknowledged" or not with_version, f"{deed.payload} has the place of another")
+        elif with_version:
+            world.tell(self.name, f"repeats {first.payload} x{first.events} on {first.stream} after {expected}")
+            events = [Event("E", first.payload, {"again": world.steps})] * first.events
+            request = self.session.request(first.stream, events, expected, first.key)
+            with suppress(Unavailable, OutcomeUnknown):
+                head = yield from self.run(self.session.append(request))
+                world.check(head.version == first.version, f"{first.payload} is at another place when it is repeated")
+
+    def _append(self, deed: Deed, events: list[Event], expected: Expectation) -> Steps[None]:
+        """Append, and again with the same key while the outcome is unknown."""
+        world, stream = self.world, deed.stream
         for _ in range(3):
             world.tell(self.name, f"appends {deed.payload} x{len(events)} to {stream} after {expected}")
             sure = deed.outcome != "unknown"
             deed.outcome = "unknown"  # should it crash
             began = world.watcher.version(stream)
             try:
-                request = self.session.request(stream, events, expected, key)
+                request = self.session.request(stream, events, expected, deed.key)
                 head = yield from self.run(self.session.append(request))
                 deed.outcome, deed.version = "acknowledged", head.version
             except WrongExpectedVersion:
                 deed.outcome = "nothing"
                 stood = expected == began == world.watcher.version(stream) or (expected is EXISTS and began > 0)
                 world.check(not stood, f"{self.name} was refused, but {stream} was where it expected it all the time")
+            except KeyReused as error:
+                deed.outcome = "nothing"
+                world.tell(self.name, error.message)
+                world.check(
+                    deed.key != deed.payload, f"{deed.payload} has a key of its own, and was told that it had not"
+                )
             except Unavailable:  # speaks of this call, not of the one before
                 deed.outcome = "nothing" if sure else "unknown"
             except OutcomeUnknown:
                 pass
             deed.ended = world.steps
             world.tell(self.name, f"{deed.outcome}: {deed.payload} {deed.version or ''}")
-            if deed.outcome != "unknown" or key is None:
+            if deed.outcome != "unknown" or deed.key is None or not isinstance(expected, int):
                 return
 
     def _expectation(self, stream: str) -> int:
@@ -293,6 +333,7 @@ def _facts(events: list[RecordedEvent]) -> list[tuple[int, str, int, str]]:
 Habit = Callable[[Client], Steps[None]]
 HABITS: tuple[tuple[Habit, int], ...] = (
     (Client.append, 8),
+    (Client.append_again, 2),
     (Client.transact, 4),
     (Client.read, 2),
     (Client.look, 1),

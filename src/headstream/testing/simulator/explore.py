@@ -20,7 +20,7 @@ from headstream.errors import HeadstreamError, OutcomeUnknown, Unavailable, Wron
 from headstream.model import ANY, Event, Expectation, FeedEvent, RecordedEvent, Settings
 from headstream.protocol import gc, keys
 from headstream.protocol.feed import Progress
-from headstream.protocol.ops import Found, Get, List, NotApplied, Pause, Put, Refused, Stamp, Stored, Unknown
+from headstream.protocol.ops import Found, Get, GiveWay, List, NotApplied, Pause, Put, Refused, Stamp, Stored, Unknown
 from headstream.session import Session
 from headstream.testing.simulator.requests import Remove, Request, Steps, drive
 from headstream.testing.simulator.storage import Storage
@@ -56,6 +56,8 @@ class Case(msgspec.Struct, frozen=True):
     """Intents that an advance looks at."""
     attempts: int = 200
     """Attempts of an append, and batches that an advance may lose: few, where others can make it start over for ever."""
+    knock: int = 16
+    """Races that an append loses before it raises the fence of the head."""
 
 
 class Explored(msgspec.Struct, frozen=True):
@@ -96,7 +98,7 @@ class _Running:
                 return
             if isinstance(self.request, Stamp):
                 answer = self._stamp(self.request)
-            elif isinstance(self.request, Pause):
+            elif isinstance(self.request, (Pause, GiveWay)):
                 answer = None
             else:
                 return
@@ -309,6 +311,7 @@ def explore(case: Case) -> Explored:
         "CONFLICT_AGE": 10**9,
         "APPEND_ATTEMPTS": case.attempts,
         "ADVANCE_ATTEMPTS": case.attempts,
+        "KNOCK": case.knock,
     }
     with limited(limits):
         return _explore(case)
@@ -378,6 +381,15 @@ _WRITERS: Final = (append("s"), append("s"))
 CASES: Final = (
     Case("two writers, two faults", _WRITERS, faults=2),
     Case("three writers", (*_WRITERS, append("s", 1))),
+    Case("two writers that raise the fence, two faults", _WRITERS, faults=2, attempts=3, knock=1),
+    Case("three writers that raise the fence", (*_WRITERS, append("s")), attempts=3, knock=1),
+    Case(
+        "two writers that raise the fence, and an advance that fences",
+        (*_WRITERS, advance),
+        clocks=_LAST_AHEAD,
+        attempts=3,
+        knock=1,
+    ),
     Case("three writers, one fault", (*_WRITERS, append("s", 1)), faults=1),
     Case("a writer and an advance, one fault", (append("s"), advance), faults=1),
     Case("a writer and an advance, two faults", (append("s"), advance), faults=2),

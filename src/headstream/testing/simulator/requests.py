@@ -15,6 +15,7 @@ from headstream.protocol.ops import (
     Gen,
     Get,
     GetMany,
+    GiveWay,
     List,
     NotApplied,
     Op,
@@ -34,7 +35,7 @@ class Remove(msgspec.Struct, frozen=True):
     key: str
 
 
-Request: TypeAlias = Get | List | Put | Remove | Stamp | Pause
+Request: TypeAlias = Get | List | Put | Remove | Stamp | Pause | GiveWay
 Steps: TypeAlias = Generator[Request, Any, T]
 """Work that may be interrupted wherever it yields a request; it is sent the answer, or a fault is thrown in."""
 
@@ -59,7 +60,7 @@ def drive(gen: Gen[T], order: Order) -> Steps[T]:
 
 
 def _perform(op: Op[Any], order: Order) -> Steps[Any]:
-    if isinstance(op, (Get, List, Stamp, Pause)):
+    if isinstance(op, (Get, List, Stamp, Pause, GiveWay)):
         return (yield op)
     if isinstance(op, Commit):
         return (yield from _commit(op, order))

@@ -24,6 +24,7 @@ TINY: Final[dict[str, tuple[int, ...]]] = {
     "APPEND_ATTEMPTS": (2, 6, 200),
     "FAULT_ATTEMPTS": (2, 4, 8),
     "ADVANCE_ATTEMPTS": (2, 50),
+    "KNOCK": (1, 2, 16),
 }
 """Limits that a seed makes small, so that their edges are met all the time."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from headstream.drivers.ids import stamped
 from headstream.model import Settings
 from headstream.protocol.head import fenced, put
-from headstream.protocol.ops import FAULTS, Get, List, NotApplied, Pause, Put, Stamp
+from headstream.protocol.ops import FAULTS, Get, GiveWay, List, NotApplied, Pause, Put, Stamp
 from headstream.protocol.read import load_head
 from headstream.testing.simulator.client import FEED_HABITS, HABITS, Client, Crash, Deed, Delivery, Habit
 from headstream.testing.simulator.requests import Remove, Request, Steps
@@ -134,7 +134,7 @@ class World:
         if isinstance(request, Stamp):
             self._micros += self.rng.randint(1, self.pace)
             return stamped((self._micros + skew) * 1000, lambda: self.rng.getrandbits(80), request.after)
-        if isinstance(request, Pause):
+        if isinstance(request, (Pause, GiveWay)):
             return None
         if isinstance(request, (Put, Remove)):
             return self._write(who, request)
