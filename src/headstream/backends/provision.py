@@ -31,31 +31,6 @@ ATTEMPTS: Final = 3
 Settings: TypeAlias = Mapping[str, str]
 """Options by obstore's names, without those that are not set."""
 
-ENVIRONMENT: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    "az": {
-        "account_name": ("AZURE_STORAGE_ACCOUNT_NAME",),
-        "account_key": ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY"),
-        "sas_key": ("AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN"),
-        "endpoint": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
-    },
-    "s3": {
-        "access_key_id": ("AWS_ACCESS_KEY_ID",),
-        "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
-        "session_token": ("AWS_SESSION_TOKEN", "AWS_TOKEN"),
-        "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
-        "endpoint": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    },
-    "gs": {
-        "service_account": ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"),
-        "service_account_key": ("GOOGLE_SERVICE_ACCOUNT_KEY",),
-        "application_credentials": ("GOOGLE_APPLICATION_CREDENTIALS",),
-        "bearer_token": ("GOOGLE_BEARER_TOKEN",),
-        "skip_signature": ("GOOGLE_SKIP_SIGNATURE",),
-        "base_url": ("GOOGLE_BASE_URL",),
-    },
-}
-"""The environment variables that obstore reads, by the names of its options; the first one that is set counts."""
-
 
 def create_container(url: str, **options: Any) -> bool:
     """Make the container or bucket of a cloud URL, or the folder that a local store is to lie in.
@@ -72,14 +47,15 @@ def create_container(url: str, **options: Any) -> bool:
     if scheme in ("", "sqlite", "file"):
         return _make_folder(_path_of(url, scheme).parent)
     from headstream.backends.cloud import CloudBackend  # noqa: PLC0415 - needs an extra
-    from headstream.backends.cloud.service import Address, open_clients  # noqa: PLC0415
+    from headstream.backends.cloud.options import Options  # noqa: PLC0415
+    from headstream.backends.cloud.service import Address  # noqa: PLC0415
 
     address = Address.parse(url)
     if _exists(CloudBackend(url, **options)):
         return False
     named = {name: value for name, value in options.items() if name not in ("client_options", "retry_config")}
-    given: Mapping[str, Any] = open_clients(address, None, None, named).reads.config
-    return _CREATORS[address.scheme](address, _settings(address.scheme, given))
+    given = Options.of(address.scheme, options.get("client_options"), named)
+    return _CREATORS[address.scheme](address, given.values)
 
 
 def _exists(backend: Backend) -> bool:
@@ -96,17 +72,6 @@ def _exists(backend: Backend) -> bool:
                 raise
             return False  # a name that cannot be: creating it will say so in better words
         return True
-
-
-def _settings(scheme: str, given: Mapping[str, Any]) -> Settings:
-    """What was given as an option, and where it was not, what the environment says."""
-    found = {
-        name: os.environ[variable]
-        for name, variables in ENVIRONMENT[scheme].items()
-        for variable in reversed(variables)
-        if os.environ.get(variable)
-    }
-    return found | {name: str(value) for name, value in given.items()}
 
 
 def _path_of(url: str, scheme: str) -> Path:
