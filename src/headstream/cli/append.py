@@ -6,16 +6,17 @@ import os
 from collections.abc import Sequence
 from typing import IO, Any, Final
 
-import msgspec
 import rich_click as click
 
 from headstream import limits
+from headstream.cli import texts
 from headstream.cli.common import VERSION, Command, json_option, open_store, options_option, read_file, url_argument
 from headstream.cli.importing import Import
 from headstream.cli.output import Terminal, count, printable, write_json
 from headstream.errors import InvalidInput
 from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expectation
 
+_HINT: Final = """; a text stands in double quotes, '"like this"', and --bytes keeps what is no JSON"""
 _NAMES: Final = {"any": ANY, "none": NO_STREAM, "exists": EXISTS}
 
 EXAMPLES = (
@@ -109,6 +110,9 @@ def append(
 ) -> None:
     """Append events to a stream: one from the command line, or many from JSON Lines.
 
+    JSON is kept as it is written: numbers of any length, 1.10, the order of names, escapes. Only blanks and line breaks between its parts
+    are left out. It is UTF-8; a byte-order mark at its beginning is skipped.
+
     An append is durable when it is reported. An import that stops says at which line, and how to go on.
     """
     if source is not None:
@@ -141,18 +145,18 @@ def _data(text: str | None, *, raw: bool) -> Any:
         body = read_file(text[1:])
     else:
         body = os.fsencode(text)
-    return body if raw else _parsed(body, "the data", "; --bytes keeps it as it is")
+    return body if raw else texts.data(_json(body, "the data", _HINT))
 
 
 def _metadata(text: str | None) -> dict[str, Any]:
-    metadata = {} if text is None else _parsed(os.fsencode(text), "the metadata", "")
-    if not isinstance(metadata, dict):
-        raise InvalidInput("the metadata is no JSON object")
-    return metadata
+    return {} if text is None else texts.members(_json(os.fsencode(text), "the metadata", ""), "the metadata")
 
 
-def _parsed(body: bytes, what: str, hint: str) -> Any:
+def _json(body: bytes, what: str, hint: str) -> bytes:
+    body = texts.without_mark(body, what)
+    if not body.strip():
+        raise InvalidInput(f"{what} is empty, which is not JSON: leave it out, or write null{hint}")
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return texts.compact(body)
+    except texts.NOT_JSON as error:
         raise InvalidInput(f"{what} is not JSON: {error}{hint}") from None

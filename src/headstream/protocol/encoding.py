@@ -84,6 +84,8 @@ def _check_null(text: str, value: object) -> None:
 
 def _builtin(value: object) -> object:
     """What msgspec does not know by itself: pydantic models, and whatever else offers ``model_dump``."""
+    if isinstance(value, msgspec.Raw):  # JSON text, whose nulls are its own
+        return msgspec.json.decode(value)
     dump = getattr(value, "model_dump", None)
     if callable(dump):
         return dump(mode="json")
