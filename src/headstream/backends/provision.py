@@ -153,8 +153,8 @@ def _create_s3(address: Address, settings: Settings) -> bool:
             aws_access_key_id=settings.get("access_key_id"),
             aws_secret_access_key=settings.get("secret_access_key"),
             aws_session_token=settings.get("session_token"),
-            region_name=settings.get("region"),
-            endpoint_url=settings.get("endpoint"),
+            region_name=settings.get("region") or settings.get("default_region"),
+            endpoint_url=settings.get("endpoint_url_s3") or settings.get("endpoint"),
             config=config,
         )
         region = client.meta.region_name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import IO, Any, Final
 
@@ -17,6 +18,7 @@ from headstream.errors import InvalidInput
 from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expectation
 
 _HINT: Final = """; a text stands in double quotes, '"like this"', and --bytes keeps what is no JSON"""
+_NEGATIVE: Final = re.compile(r"-[0-9][0-9.eE+-]*")
 _NAMES: Final = {"any": ANY, "none": NO_STREAM, "exists": EXISTS}
 
 EXAMPLES = (
@@ -43,7 +45,23 @@ def _expectation(_ctx: click.Context, _param: click.Parameter, text: str) -> Exp
     raise click.BadParameter("it is any, none, exists or a version")
 
 
-@click.command("append", cls=Command, examples=EXAMPLES)
+class _Append(Command):
+    """A command whose last argument may be a negative number, which looks like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments, with a negative number that is no option's value at their end."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.NoSuchOption as error:
+            numbers = [place for place, arg in enumerate(args) if _NEGATIVE.fullmatch(arg)]
+            numbers = [place for place in numbers if args[place].startswith(error.option_name)]
+            if not numbers or "--" in args:
+                raise
+        place = numbers[-1]
+        return super().parse_args(ctx, [*args[:place], *args[place + 1 :], "--", args[place]])
+
+
+@click.command("append", cls=_Append, examples=EXAMPLES)
 @url_argument
 @click.argument(
     "stream",

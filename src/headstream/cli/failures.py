@@ -53,7 +53,7 @@ class ExitCode(enum.IntEnum):
     NO_ACCESS = 6, "no such store, container, stream or checkpoint, or no access to it"
     DAMAGED = 7, "a stored object is damaged, or was written by a newer headstream"
     UNSUITABLE = 8, "the storage ignores conditional writes: use another one"
-    OUTPUT = 9, "the output cannot be written: the disk is full, or stdout is closed"
+    OUTPUT = 9, "the output cannot be written; what was appended is there"
     CHECKPOINT = 10, "another worker has the checkpoint: leave the work to it"
     UNPUBLISHED = 11, "the append is done, and not seen in the feed yet: do not repeat it"
     PROJECTION = 12, "a projection could not handle an event: mend it, and run it again"

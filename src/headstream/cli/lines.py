@@ -82,7 +82,7 @@ def entries(file: IO[bytes], stream: str | None, skip: int) -> Iterator[Entry]:
     Raises :class:`InvalidInput`, whose message begins with the number of the line.
     """
     number = end = 0
-    while text := file.readline(MAX_LINE + 1):
+    while text := _read(file, number + 1):
         number += 1
         end += len(text)
         if number <= skip:
@@ -94,6 +94,13 @@ def entries(file: IO[bytes], stream: str | None, skip: int) -> Iterator[Entry]:
                 yield _entry(number, end, text, stream)
         except InvalidInput as error:
             raise InvalidInput(f"line {number}: {error.message}", **error.details) from None
+
+
+def _read(file: IO[bytes], number: int) -> bytes:
+    try:
+        return file.readline(MAX_LINE + 1)
+    except OSError as error:
+        raise InvalidInput(f"line {number}: the input cannot be read: {error.strerror}") from None
 
 
 def _entry(number: int, end: int, text: bytes, stream: str | None) -> Entry:

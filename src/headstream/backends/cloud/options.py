@@ -122,7 +122,7 @@ class Options(NamedTuple):
             if given.value.lower().startswith("http://") and not self._allows_http():
                 raise InvalidInput(
                     f"{given.source} begins with http://, and plain HTTP is not allowed: "
-                    f"set {names.PREFIXES[self.scheme]}_ALLOW_HTTP=true, pass client_options={{'allow_http': True}}, or use https://"
+                    f"set {names.PREFIXES[self.scheme]}_ALLOW_HTTP=true, give the option allow_http=true, or use https://"
                 )
 
     def _check_halves(self) -> None:
@@ -130,7 +130,11 @@ class Options(NamedTuple):
         given = set(self.storage)
         if self.scheme == "az" and not {"account_name", "use_emulator"} & given:
             raise InvalidInput("the storage account is missing: set AZURE_STORAGE_ACCOUNT_NAME, or pass account_name=")
-        if self.scheme == "s3" and len({"access_key_id", "secret_access_key"} & given) == 1:
+        if (
+            self.scheme == "s3"
+            and "credential_provider" not in given
+            and len({"access_key_id", "secret_access_key"} & given) == 1
+        ):
             missing = "AWS_SECRET_ACCESS_KEY" if "access_key_id" in given else "AWS_ACCESS_KEY_ID"
             raise InvalidInput(f"one half of the access key is missing: set {missing}")
 
