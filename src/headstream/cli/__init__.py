@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
-from types import FrameType
 from typing import Final
 
 _EXTRA: Final = {"click", "rich", "rich_click"}
@@ -24,9 +22,10 @@ def main() -> None:
     try:
         from headstream.cli.app import program  # noqa: PLC0415 - needs an extra
         from headstream.cli.failures import Warnings  # noqa: PLC0415
+        from headstream.cli.signals import heed  # noqa: PLC0415
 
         logging.getLogger("headstream").addHandler(Warnings(logging.WARNING))
-        signal.signal(signal.SIGTERM, _terminate)
+        heed()
         program(prog_name="headstream")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
@@ -34,14 +33,6 @@ def main() -> None:
         sys.exit('headstream: the command line needs an extra: pip install "headstream[cli]"')
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    """End like Ctrl-C: what is under way is told, and what was made for a moment is removed. A second signal acts at once."""
-    from headstream.cli.failures import Terminated  # noqa: PLC0415 - needs an extra
-
-    signal.signal(number, signal.SIG_DFL)
-    raise Terminated
 
 
 def _open_streams() -> None:

@@ -135,14 +135,11 @@ class Voice:
             self._write({"log": name, "level": record.levelname, "message": record.getMessage()})
         else:
             time = datetime.fromtimestamp(record.created, UTC)
-            click.echo(
-                click.style(f"{time:%H:%M:%S.%f}"[:-3] + f"  {name:<9} {printable(record.getMessage())}", dim=True),
-                err=True,
-            )
+            note(click.style(f"{time:%H:%M:%S.%f}"[:-3] + f"  {name:<9} {printable(record.getMessage())}", dim=True))
 
     @staticmethod
     def _write(line: dict[str, object]) -> None:
-        click.echo(msgspec.json.encode(line, enc_hook=str), err=True)
+        note(msgspec.json.encode(line, enc_hook=str))
 
 
 VOICE: Final = Voice()
@@ -155,7 +152,13 @@ def say(message: str) -> None:
 
 
 def _line(message: str) -> None:
-    click.echo(f"{click.style('headstream:', fg='red', bold=True)} {printable(message)}", err=True)
+    note(f"{click.style('headstream:', fg='red', bold=True)} {printable(message)}")
+
+
+def note(line: str | bytes) -> None:
+    """A line on stderr. That it cannot be written changes nothing about what the command does."""
+    with suppress(OSError, ValueError):
+        click.echo(line, err=True)
 
 
 class Warnings(logging.Handler):
