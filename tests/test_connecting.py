@@ -67,7 +67,7 @@ def test_urls(url, location):
         (Path("folder/shop.txt"), "no store can be there; it can be at"),
         (Path("s3://bucket/shop"), "a URL is given as a string"),
         (Path("shop\0.db"), "no store can be there: the path has a NUL"),
-        (Path("~/shop.db"), "~ is not replaced by a folder here: use Path(…).expanduser()"),
+        (Path("~/shop.db"), "~ is not replaced by a folder here: give the whole path"),
         ("~/shop.db", "~ is not replaced by a folder here"),
         ("~user/shop.db", "~ is not replaced by a folder here"),
         ("shop\udcff.db", "no store can be there: the path is not UTF-8"),

@@ -67,7 +67,7 @@ def _located_path(path: str) -> Location:
     if separator and kind.lower() in _KINDS:
         raise InvalidInput("a URL is given as a string: a path takes one of its slashes away")
     raise InvalidInput(
-        f"no store can be there; it can be at {_FORMS}; of a folder, give the URL: Path(…).absolute().as_uri()"
+        f"no store can be there; it can be at {_FORMS}; the name of a SQLite file ends in .db, .sqlite or .sqlite3"
     )
 
 
@@ -79,7 +79,9 @@ def _check_path(path: str) -> None:
     except UnicodeEncodeError:
         raise InvalidInput("no store can be there: the path is not UTF-8; use another name") from None
     if path.startswith("~") and "/" in path:
-        raise InvalidInput("~ is not replaced by a folder here: use Path(…).expanduser(), or write ./~ for its name")
+        raise InvalidInput(
+            "~ is not replaced by a folder here: give the whole path, as Path(…).expanduser() does, or ./~ for that name"
+        )
 
 
 def _located_url(url: str) -> Location:

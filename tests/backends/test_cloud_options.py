@@ -43,7 +43,7 @@ def closed() -> Iterator[str]:
         yield f"http://127.0.0.1:{reserved.getsockname()[1]}"
 
 
-def enough(scheme: str, address: str) -> dict[str, str]:
+def enough(scheme: str, address: str) -> dict[str, Any]:
     """The options that a store needs, besides plain HTTP."""
     return {
         "az": {"account_name": "shop", "account_key": SECRET, "endpoint": address},
@@ -86,7 +86,7 @@ class TestNames:
             ("client_option", "client_options"),
         ):
             with pytest.raises(InvalidInput, match=f"there is no option {word}: did you mean {like}") as caught:
-                CloudBackend("az://shop", account_name="shop", **{word: SECRET})
+                CloudBackend("az://shop", account_name="shop", **dict[str, Any]({word: SECRET}))
             assert SECRET not in str(caught.value)
         with pytest.raises(InvalidInput, match="there is no option zzzzz; see obstore's documentation"):
             CloudBackend("az://shop", account_name="shop", zzzzz=SECRET)
@@ -352,9 +352,9 @@ class TestMessages:
         self, scheme: str, options: dict[str, str], variables: tuple[str, str], closed: str
     ) -> None:
         """The variables that are looked at are named; where a machine has an identity, nothing is asked for."""
-        given = {name: text.format(closed) for name, text in options.items()}
+        given: dict[str, Any] = {name: text.format(closed) for name, text in options.items()}
         quick: dict[str, Any] = {"client_options": {"allow_http": True}, "retry_config": {"max_retries": 0}}
-        place = {"endpoint": closed}
+        place: dict[str, Any] = {"endpoint": closed}
         with pytest.raises((AccessDenied, Unavailable)) as caught:
             connect(f"{scheme}://bucket", create=False, **given, **place, **quick)
         with pytest.raises((AccessDenied, Unavailable)) as awaited:
@@ -399,7 +399,7 @@ class TestPlaces:
 
     def test_options_of_the_http_client_may_stand_alone(self, ministack: Server) -> None:
         """As the command line gives them; also for what makes the bucket."""
-        options = {name.lower(): value for name, value in ministack.environment().items()}
+        options: dict[str, Any] = {name.lower(): value for name, value in ministack.environment().items()}
         url = f"s3://{ministack.fresh_bucket()}-new/store"
         assert create_container(url, timeout="20s", **options) is True
         with connect(url, timeout="20s", **options) as store:
@@ -407,10 +407,16 @@ class TestPlaces:
 
     def test_what_is_empty_is_not_set(self, ministack: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         """An empty session token above all: it would be sent, and refused."""
-        bucket, seen = ministack.fresh_bucket(), []
+        bucket = ministack.fresh_bucket()
+        seen: list[dict[str, str]] = []
         given = {**enough("s3", ""), "access_key_id": "headstream"}
+
+        def noted(_method: str, _path: str, headers: Mapping[str, str]) -> bool:
+            seen.append(dict(headers))
+            return False
+
         with Proxy(ministack.address) as proxy:
-            proxy.fault(lambda _method, _path, headers: bool(seen.append(dict(headers))), Cut(acted=False))
+            proxy.fault(noted, Cut(acted=False))
             given["endpoint"] = proxy.address
             for variables in names.VARIABLES["s3"].values():
                 for variable in variables:

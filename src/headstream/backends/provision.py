@@ -8,6 +8,7 @@ always look (profiles, managed identities).
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -32,7 +33,7 @@ Settings: TypeAlias = Mapping[str, str]
 """Options by obstore's names, without those that are not set."""
 
 
-def create_container(url: str, **options: Any) -> bool:
+def create_container(url: str | os.PathLike[str], **options: Any) -> bool:
     """Make the container or bucket of a cloud URL, or the folder that a local store is to lie in.
 
     Takes the URLs and options of :func:`headstream.connect`. Returns whether something was made: repeating it is safe.
@@ -41,6 +42,7 @@ def create_container(url: str, **options: Any) -> bool:
     :class:`~headstream.errors.Unavailable` when the service does not answer, and
     :class:`~headstream.errors.InvalidInput` for a name that the service does not allow, or when its SDK is not installed.
     """
+    url = url if isinstance(url, str) else os.fsdecode(url)
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme == "memory":
         return False
@@ -82,9 +84,9 @@ def _path_of(url: str, scheme: str) -> Path:
 
 
 def _make_folder(folder: Path) -> bool:
-    if folder.is_dir():
-        return False
     try:
+        if folder.is_dir():
+            return False
         folder.mkdir(parents=True)
     except FileExistsError:
         if folder.is_dir():
@@ -94,6 +96,10 @@ def _make_folder(folder: Path) -> bool:
         raise InvalidInput(f"a part of {folder} is a file: a store needs a folder there") from None
     except PermissionError:
         raise AccessDenied(f"the folder {folder} cannot be made: its parent does not permit it") from None
+    except OSError as error:
+        later = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
+        kind = Unavailable if later else InvalidInput
+        raise kind(f"the folder {folder} cannot be made: {error.strerror}") from None
     return True
 
 
