@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -99,6 +100,9 @@ class TestNames:
             ({"client_options": {"no_such": "1"}}, "no_such in client_options"),
             ({"timeout": "soon"}, "the option timeout"),
             ({"retry_config": {"max_retries": "many"}}, "max_retries in retry_config"),
+            ({"retry_config": {"max_retries": -1}}, "max_retries in retry_config"),
+            ({"retry_config": {"retry_timeout": timedelta(days=-1)}}, "retry_timeout in retry_config"),
+            ({"client_options": {"timeout": timedelta(days=-1)}}, "timeout in client_options"),
             ({"server_side_encryption": "rot13"}, "the option server_side_encryption"),
         ],
         ids=shown,
@@ -323,6 +327,8 @@ class TestMessages:
             ),
             ("s3://bucket", {"secret_access_key": SECRET}, "the access key is missing: set AWS_ACCESS_KEY_ID"),
             ("s3://bucket", {"bucket": "other"}, "the name of the bucket or container is a part of the URL"),
+            ("s3://bucket", {"retry_config": 5}, "retry_config is a mapping, not int"),
+            ("s3://bucket", {"client_options": "timeout"}, "client_options is a mapping, not str"),
             ("s3://bucket", {"region": 5}, "the option region must be a string, not int"),
             ("az://Bucket", {}, "after az:// comes the name of a container: 3 to 63 lower-case letters"),
             ("az://two--hyphens", {}, "after az:// comes the name of a container"),

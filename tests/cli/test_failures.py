@@ -198,6 +198,9 @@ def test_with_json_other_ends_are_objects_too(cli: Commands, shop: str) -> None:
     assert found["message"].startswith("line 1: it is no event")
     found = failure(cli, "append", shop, "s", "T", "--expected", "7", code=3)
     assert found["details"] == {"stream": "s", "expected": 7, "actual": 0}
+    found = failure(cli, "read", shop, "s", "--limi\udcff", code=2)
+    assert (found["error"], found["exit_code"]) == ("NoSuchOption", 2)
+    assert "\x9b" not in cli("read", shop, "s", "--json", "--x\x9b", code=2).stderr
     assert cli("read", shop, "--", "--json", code=0).stderr == "the stream '--json' has no events\n"
 
 

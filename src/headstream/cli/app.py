@@ -58,8 +58,8 @@ class Program(click.RichGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command, make an exit code of what it raises, and tell what it did if that was asked for."""
-        rest = [*ctx._protected_args, *ctx.args]  # noqa: SLF001 - of a command that may be wrong, nothing else is known
-        VOICE.as_json = "--json" in (rest[: rest.index("--")] if "--" in rest else rest)
+        given = ctx.args[: ctx.args.index("--")] if "--" in ctx.args else ctx.args
+        VOICE.as_json = "--json" in given  # of a command line that may be wrong, nothing else is known
         try:
             with verbose() if ctx.params.get("verbose") else nullcontext(), _ending():
                 return super().invoke(ctx)

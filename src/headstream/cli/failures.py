@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import logging
 import os
 import sys
@@ -11,7 +12,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final, Self
 
-import msgspec
 import rich_click as click
 
 from headstream.cli.output import printable
@@ -139,7 +139,7 @@ class Voice:
 
     @staticmethod
     def _write(line: dict[str, object]) -> None:
-        note(msgspec.json.encode(line, enc_hook=str))
+        note(json.dumps(line, default=str, separators=(",", ":")))  # in ASCII: a terminal may show it
 
 
 VOICE: Final = Voice()

@@ -17,6 +17,9 @@ from headstream.model import RecordedEvent
 
 NOT_JSON: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises."""
+_decoded: Final = msgspec.json.Decoder().decode
+_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encoded: Final = msgspec.json.Encoder().encode
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -31,7 +34,7 @@ def without_mark(text: bytes, what: str) -> bytes:
 
 def compact(text: bytes) -> bytes:
     """JSON text without whitespace between its tokens. Raises :data:`NOT_JSON`."""
-    msgspec.json.decode(text)
+    _decoded(text)
     return msgspec.json.format(text, indent=-1)
 
 
@@ -61,11 +64,11 @@ def members(text: bytes, what: str) -> dict[str, msgspec.Raw]:
     """The members of an object, given as compact JSON text; :class:`InvalidInput` for none, or for a name that it has twice."""
     if not text.startswith(b"{"):
         raise InvalidInput(f"{what} is no JSON object")
-    found = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    if msgspec.json.encode(found) != text:  # a name that is written with escapes, or one that comes again
+    found = _object(text)
+    if _encoded(found) != text:  # a name that is written with escapes, or one that comes again
         seen: set[str] = set()
         for name, _ in json.loads(text, object_pairs_hook=list, parse_int=str, parse_float=str):
             if name in seen:
                 raise InvalidInput(f"{what} has the name {name!r} twice")
             seen.add(name)
-    return {name: msgspec.Raw(bytes(value)) for name, value in found.items()}
+    return found

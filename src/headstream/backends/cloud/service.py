@@ -127,6 +127,8 @@ def open_clients(
     them, without their values.
     """
     given = Options.of(address.scheme, client_options, options)
+    if retry_config is not None and not isinstance(retry_config, Mapping):
+        raise InvalidInput(f"retry_config is a mapping, not {type(retry_config).__name__}")
     http = {"connect_timeout": CONNECT_TIMEOUT, "timeout": REQUEST_TIMEOUT, **given.http}
     retries = {
         "max_retries": 8,
@@ -156,7 +158,7 @@ def _clients(
             reads=_client(address, http, retries, options),
             writes=_client(address, http, {"max_retries": 0}, options),
         )
-    except (BaseError, OSError, TypeError, ValueError) as error:
+    except (BaseError, OSError, TypeError, ValueError, ArithmeticError) as error:
         return type(error).__name__
     except BaseException as error:
         if not is_panic(error):
