@@ -75,7 +75,9 @@ _CODES: dict[type[HeadstreamError], ExitCode] = {
     CheckpointLost: ExitCode.CHECKPOINT,
     NotPublished: ExitCode.UNPUBLISHED,
     ProjectionStopped: ExitCode.PROJECTION,
+    HeadstreamError: ExitCode.INVALID,  # itself: what the storage rejects, as the endpoint of another region
 }
+"""For an error, that of the first of its classes here."""
 
 
 class Stopped(Exception):
@@ -92,9 +94,9 @@ class Terminated(KeyboardInterrupt):
 
 def code_of(error: BaseException) -> ExitCode:
     """The exit code for an error or an interruption."""
-    if isinstance(error, Terminated):
-        return ExitCode.TERMINATED
-    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), ExitCode.INTERRUPTED)
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.TERMINATED if isinstance(error, Terminated) else ExitCode.INTERRUPTED
+    return next(code for kind, code in _CODES.items() if isinstance(error, kind))
 
 
 class Voice:
