@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ SECRET = "c2VjcmV0"
         ("az://events/shop", Location("az", "az://events/shop")),
         ("s3://bucket", Location("s3", "s3://bucket")),
         ("gs://bucket/a/b", Location("gs", "gs://bucket/a/b")),
+        (Path("shop.db"), Location("sqlite", "shop.db", "shop.db")),
+        (Path("/var/a b/SHOP.DB"), Location("sqlite", "/var/a b/SHOP.DB", "/var/a b/SHOP.DB")),
+        (Path("100%.sqlite"), Location("sqlite", "100%.sqlite", "100%.sqlite")),
+        ("./~/shop.db", Location("sqlite", "./~/shop.db", "./~/shop.db")),
+        ("~shop.db", Location("sqlite", "~shop.db", "~shop.db")),
     ],
 )
 def test_urls(url, location):
@@ -55,11 +61,20 @@ def test_urls(url, location):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        (None, "a store's URL is a string, not NoneType: shop.db, "),
-        (Path("shop.db"), "a store's URL is a string, not PosixPath: "),
+        (None, "a store's URL is a string or a path, not NoneType: shop.db, "),
+        (b"shop.db", "a store's URL is a string or a path, not bytes: "),
+        (Path("shop"), "no store can be there; it can be at"),
+        (Path("folder/shop.txt"), "no store can be there; it can be at"),
+        (Path("s3://bucket/shop"), "a URL is given as a string"),
+        (Path("shop\0.db"), "no store can be there: the path has a NUL"),
+        (Path("~/shop.db"), "~ is not replaced by a folder here: give the whole path"),
+        ("~/shop.db", "~ is not replaced by a folder here"),
+        ("~user/shop.db", "~ is not replaced by a folder here"),
+        ("shop\udcff.db", "no store can be there: the path is not UTF-8"),
+        ("folder/", "no store can be there; it can be at"),
         ("", "no store can be there; it can be at shop.db, sqlite:///shop.db, "),
         ("shop", "no store can be there; it can be at"),
-        ("shop\0.db", "no store can be there; it can be at"),
+        ("shop\0.db", "no store can be there: the path has a NUL"),
         ("shop.txt", "no store can be there; it can be at"),
         ("postgres://host/db", "the URL names no place that headstream knows; it knows shop.db, "),
         ("://x", "the URL names no place that headstream knows"),
@@ -249,6 +264,33 @@ def test_sqlite(tmp_path):
         connect(str(tmp_path / "none" / "shop.db"))
 
 
+class Spelled:
+    """A path of another kind than pathlib's."""
+
+    def __init__(self, path: str | bytes) -> None:
+        self._path = path
+
+    def __fspath__(self) -> str | bytes:
+        return self._path
+
+
+async def test_a_path_is_a_file(tmp_path):
+    """What it means is what its text means, whatever is in it; a folder has a URL."""
+    for name in ("shop.db", "a b.db", "100%25.db", "quo'te?.db", "hash#.sqlite", "ü日本.db", "new\nline.db"):
+        path = tmp_path / name
+        with connect(path) as store:
+            store.append("s", Event("E"))
+            assert store.url == str(path)
+        assert path.is_file()
+        for place in (path, Spelled(str(path)), Spelled(os.fsencode(path)), str(path)):
+            with connect(place, create=False) as store:
+                assert store.head("s") is not None
+            async with connect_async(place, create=False) as awaited:
+                assert await awaited.head("s") is not None
+    with pytest.raises(StoreNotFound):
+        connect(tmp_path / "none" / "shop.db")
+
+
 def test_a_folder_of_files(tmp_path):
     """Made if it is not there."""
     with connect((tmp_path / "shop").as_uri()) as store:
@@ -302,7 +344,7 @@ async def test_a_backend_of_ones_own():
     assert backend.closed == 2
 
 
-@pytest.mark.parametrize("place", [None, 7, b"shop.db", Path("shop.db")], ids=shown)
+@pytest.mark.parametrize("place", [None, 7, b"shop.db", ["shop.db"]], ids=shown)
 def test_what_is_neither_a_url_nor_a_backend(place):
     """Refused at once."""
     both: tuple[Callable[[Any], Any], ...] = (connect, connect_async)

@@ -503,6 +503,14 @@ def test_whoever_stops_early_leaves_nothing() -> None:
 # --- what it is given ------------------------------------------------------------------------------------------------
 
 
+def test_a_path_is_a_place(tmp_path: Path) -> None:
+    """As it is for connect."""
+    with Examination(tmp_path / "shop.db", bounds=QUICK) as examination:
+        assert next(iter(examination)).verdict is Verdict.KEPT
+    with pytest.raises(InvalidInput, match="no store can be there"):
+        examine(tmp_path / "shop", bounds=QUICK)
+
+
 def test_a_url_that_names_nothing_is_refused(tmp_path: Path) -> None:
     """As everywhere; and a folder for a file must exist."""
     with pytest.raises(InvalidInput, match="no store can be there"):

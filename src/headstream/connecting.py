@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+import os
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -31,6 +33,7 @@ from headstream.protocol.store import open_store
 from headstream.session import check_number
 
 CLOUDS: Final = {"az", "s3", "gs"}
+_KINDS: Final = {"memory", "sqlite", "file", *CLOUDS}
 _SQLITE_SUFFIXES: Final = {".db", ".sqlite", ".sqlite3"}
 _FORMS: Final = (
     "shop.db, sqlite:///shop.db, file:///folder, memory://, az://container/path, s3://bucket/path or gs://bucket/path"
@@ -45,20 +48,48 @@ class Location(msgspec.Struct, frozen=True):
     path: str = ""
 
 
-def locate(url: str) -> Location:
+def locate(url: str | os.PathLike[str]) -> Location:
     """The place that ``url`` names; :class:`InvalidInput` if it names none. Looks at the text only.
 
-    No error repeats the text: it may be a connection string, with a secret in it.
+    A path means what its text means. No error repeats the text: it may be a connection string, with a secret in it.
     """
+    if isinstance(url, os.PathLike):
+        return _located_path(os.fsdecode(url))
     if not isinstance(url, str):
-        raise InvalidInput(f"a store's URL is a string, not {type(url).__name__}: {_FORMS}")
-    kind, separator, rest = url.partition("://")
-    if not separator:
-        if Path(url).suffix.lower() in _SQLITE_SUFFIXES and "\0" not in url:
-            return Location("sqlite", url, url)
-        raise InvalidInput(f"no store can be there; it can be at {_FORMS}")
+        raise InvalidInput(f"a store's URL is a string or a path, not {type(url).__name__}: {_FORMS}")
+    return _located_url(url) if "://" in url else _located_path(url)
+
+
+def _located_path(path: str) -> Location:
+    """The SQLite file that a path names."""
+    _check_path(path)
+    if Path(path).suffix.lower() in _SQLITE_SUFFIXES:
+        return Location("sqlite", path, path)
+    kind, separator, _ = path.partition(":/")
+    if separator and kind.lower() in _KINDS:
+        raise InvalidInput("a URL is given as a string: a path takes one of its slashes away")
+    raise InvalidInput(
+        f"no store can be there; it can be at {_FORMS}; the name of a SQLite file ends in .db, .sqlite or .sqlite3"
+    )
+
+
+def _check_path(path: str) -> None:
+    if "\0" in path:
+        raise InvalidInput("no store can be there: the path has a NUL character in it")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("no store can be there: the path is not UTF-8; use another name") from None
+    if path.startswith("~") and "/" in path:
+        raise InvalidInput(
+            "~ is not replaced by a folder here: give the whole path, as Path(…).expanduser() does, or ./~ for that name"
+        )
+
+
+def _located_url(url: str) -> Location:
+    kind, _, rest = url.partition("://")
     kind = kind.lower()
-    if kind not in {"memory", "sqlite", "file", *CLOUDS}:
+    if kind not in _KINDS:
         raise InvalidInput(f"the URL names no place that headstream knows; it knows {_FORMS}")
     if kind == "memory":
         return Location(kind, "memory://")
@@ -75,12 +106,13 @@ def locate(url: str) -> Location:
         path = unquote(rest.removeprefix("/")) if kind == "sqlite" else unquote(parts.path)
         if not path or parts.netloc or "\0" in path:
             raise InvalidInput(f"{kind}:// is followed by a slash and a path: {kind}:///folder/name")
+        _check_path(path)
         return Location(kind, url, path)
     return Location(kind, url)
 
 
 def connect(
-    url: str | Backend,
+    url: str | os.PathLike[str] | Backend,
     *,
     create: bool = True,
     tail_bytes: int | None = None,
@@ -97,7 +129,8 @@ def connect(
     """Open the store at ``url``; create it if there is none, unless ``create`` is false.
 
     ==================================================  ====================================================================
-    ``shop.db``, ``sqlite:///shop.db``                  one SQLite file, in a folder that exists
+    ``shop.db``, ``sqlite:///shop.db``                  one SQLite file, in a folder that exists; its name ends in ``.db``, ``.sqlite`` or
+                                                        ``.sqlite3``, unless it is a URL
     ``file:///var/lib/shop``                            a folder of plain files
     ``memory://``                                       this process's memory: a new, empty store each time
     ``az://container/path``, ``s3://…``, ``gs://…``     Azure Blob Storage, S3, Google Cloud Storage: a bucket that exists, and a
@@ -110,6 +143,9 @@ def connect(
     ``object_cache_bytes`` bounds the segments, index pages and snapshots, which never change, that this client keeps: in memory, or in the folder ``object_cache``, which several
     clients and processes may share. Without either there are none; in a folder there are a GiB if nothing else is said.
 
+    A ``pathlib.Path``, or another ``os.PathLike``, means what its text means: ``Path("shop.db")`` is a SQLite file. A folder is given by its URL,
+    ``folder.absolute().as_uri()``. ``~`` is not replaced: that is what ``Path.expanduser()`` does.
+
     ``timeout`` bounds one call of the store, in seconds: 120 in a cloud, 60 elsewhere if it is not given. A call that has found no answer by then raises
     :class:`Unavailable`, or :class:`OutcomeUnknown`, with the reason of the last failure. docs/how-to/errors-and-retries.md has what it covers.
 
@@ -117,13 +153,13 @@ def connect(
 
     Credentials and endpoints of the clouds come from the environment (``AZURE_STORAGE_ACCOUNT_NAME``, ``AWS_ACCESS_KEY_ID``,
     ``GOOGLE_APPLICATION_CREDENTIALS``, … as obstore reads them), or from ``options``, which are obstore's configuration keys
-    (``account_key=…``, ``endpoint=…``, ``client_options={…}``).
+    (``account_key=…``, ``endpoint=…``, ``client_options={…}``). An option or a variable that is empty or ``None`` is not set.
 
     Raises :class:`InvalidInput`, :class:`StoreNotFound`, :class:`AccessDenied`, :class:`Unavailable`,
     :class:`UnsuitableBackend`, :class:`UnsupportedFormat`, :class:`CorruptData`.
     """
     seconds = _seconds(url, timeout)
-    if isinstance(url, str):
+    if isinstance(url, str | os.PathLike):
         location = locate(url)
         backend = blocking_backend(location, create=create, options=options, seconds=seconds)
     else:
@@ -131,7 +167,8 @@ def connect(
     try:
         runner = sync.Direct(backend, seconds)
         wanted = _given(tail_bytes, fan_out, feed, advance_every, grace_seconds)
-        description = runner.run(open_store(backend.default_tail, wanted, create=create))
+        with _explaining(location, options):
+            description = runner.run(open_store(backend.default_tail, wanted, create=create))
         objects = _objects(object_cache, object_cache_bytes, description.store_id)
         if objects is not None:
             runner.keep(objects)
@@ -142,7 +179,7 @@ def connect(
 
 
 def connect_async(
-    url: str | AsyncBackend,
+    url: str | os.PathLike[str] | AsyncBackend,
     *,
     create: bool = True,
     tail_bytes: int | None = None,
@@ -162,7 +199,7 @@ def connect_async(
     clouds are awaited; SQLite, files and memory run in a few threads.
     """
     seconds = _seconds(url, timeout)
-    if isinstance(url, str):
+    if isinstance(url, str | os.PathLike):
         location = locate(url)
         opening = partial(_open_runner, location, create=create, options=options, seconds=seconds)
     else:
@@ -172,7 +209,8 @@ def connect_async(
     async def open_() -> AsyncEventStore:
         runner = await opening()
         try:
-            description = await runner.run(open_store(runner.default_tail, wanted, create=create))
+            with _explaining(location, options):
+                description = await runner.run(open_store(runner.default_tail, wanted, create=create))
             objects = await beside(_objects, object_cache, object_cache_bytes, description.store_id)
             if objects is not None:
                 runner.keep(objects)
@@ -231,7 +269,7 @@ async def _given_runner(backend: AsyncBackend, seconds: float) -> Awaited | Thre
 def _seconds(url: object, timeout: object) -> float:
     """How long one call may take; :class:`InvalidInput` if that is no time."""
     if timeout is None:
-        local = isinstance(url, str) and locate(url).kind not in CLOUDS
+        local = isinstance(url, str | os.PathLike) and locate(url).kind not in CLOUDS
         return limits.LOCAL_TIMEOUT if local else limits.CLOUD_TIMEOUT
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= limits.MAX_TIMEOUT:
         raise InvalidInput(f"timeout is a number of seconds, above 0 and at most {limits.MAX_TIMEOUT}")
@@ -286,6 +324,22 @@ def cloud_async_backend(location: Location, options: dict[str, Any], seconds: fl
 
 def _timed(options: dict[str, Any], seconds: float | None) -> dict[str, Any]:
     return options if seconds is None else {**options, "timeout": seconds}
+
+
+@contextmanager
+def _explaining(location: Location, options: dict[str, Any]) -> Iterator[None]:
+    """Around the first request to a cloud: a failure says what is missing in the options and the environment."""
+    try:
+        yield
+    except BaseException as error:
+        if location.kind not in CLOUDS:
+            raise
+        from headstream.backends.cloud.options import explained  # noqa: PLC0415 - needs an extra
+
+        better = explained(error, location.kind, options)
+        if better is None:
+            raise
+        raise better from None
 
 
 def _given_place(backend: object, options: dict[str, Any], *, awaited: bool) -> Location:

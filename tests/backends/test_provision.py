@@ -338,6 +338,17 @@ class TestFolders:
             with pytest.raises(InvalidInput, match="is a file"):
                 create_container(str(tmp_path / path))
 
+    def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
+        """A name that is too long, links that lead in a circle: the system's reason is told."""
+        (tmp_path / "circle").symlink_to("circle")
+        for place, reason in ((tmp_path / ("x" * 300) / "shop.db", "too long"), (tmp_path / "circle/a/b.db", "links")):
+            with pytest.raises(InvalidInput, match=f"cannot be made: .*{reason}"):
+                create_container(str(place))
+
+    def test_a_path_may_be_one(self, tmp_path: Path) -> None:
+        """As for connect."""
+        assert create_container(tmp_path / "deep" / "shop.db") is True
+
     def test_memory_needs_nothing(self) -> None:
         """There is nothing to make."""
         assert create_container("memory://") is False

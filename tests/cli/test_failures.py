@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 import headstream
 from headstream import EventStore
+from headstream.backends.sqlite import SqliteBackend
 from headstream.cli import common
 from headstream.cli.app import program
 from headstream.cli.failures import ExitCode, code_of
@@ -30,6 +33,7 @@ from headstream.errors import (
     UnsupportedFormat,
     WrongExpectedVersion,
 )
+from headstream.protocol.ops import NotApplied
 from support.commands import Commands
 
 ERRORS = [
@@ -48,6 +52,7 @@ ERRORS = [
     (KeyReused("m"), 13),
     (RequestRejected("m"), 15),
     (FeedChanged("m"), 14),
+    (HeadstreamError("m"), 2),
 ]
 
 
@@ -73,7 +78,7 @@ def test_every_error_has_its_exit_code_and_one_line(
 def test_no_error_of_the_library_is_without_an_exit_code() -> None:
     """A new one must be given a code."""
     kinds = HeadstreamError.__subclasses__()
-    assert {type(error) for error, _ in ERRORS} == set(kinds)
+    assert {type(error) for error, _ in ERRORS} == {HeadstreamError, *kinds}
     assert all(code_of(kind("m")) not in {ExitCode.DONE, ExitCode.BUG} for kind in kinds)
 
 
@@ -157,6 +162,96 @@ def test_a_stream_that_vanishes_while_it_is_listed_is_left_out(
 ) -> None:
     """A long list asks for each head after its name was listed."""
     cli("append", shop, "s", "T")
-    monkeypatch.setattr(EventStore, "head", lambda *_args: None)
+    monkeypatch.setattr(EventStore, "read", lambda *_args, **_options: ())
     assert cli.json("streams", shop, "--long") == []
     assert len(cli("streams", shop, "--long").stdout.splitlines()) == 1
+
+
+# --- with --json -----------------------------------------------------------------------------------------------------
+
+
+def failure(cli: Commands, *args: object, code: int, stdin: bytes | str | None = None) -> dict[str, Any]:
+    """The object on stderr with which ``headstream ARGS --json`` ends."""
+    result = cli(*args, "--json", code=code, stdin=stdin)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    found: dict[str, Any] = msgspec.json.decode(line)
+    assert found["exit_code"] == code
+    return found
+
+
+@pytest.mark.parametrize(("error", "code"), ERRORS)
+def test_with_json_every_error_is_an_object(
+    cli: Commands, monkeypatch: pytest.MonkeyPatch, error: HeadstreamError, code: int
+) -> None:
+    """Class, message, details and exit code."""
+    error.details["key"] = "heads/\x1b"
+    fail(monkeypatch, error)
+    found = failure(cli, "streams", "shop.db", code=code)
+    expected = {"error": type(error).__name__, "message": "m", "details": error.details, "exit_code": code}
+    assert found == msgspec.json.decode(msgspec.json.encode(expected))
+
+
+def test_with_json_other_ends_are_objects_too(cli: Commands, shop: str) -> None:
+    """Wrong usage, a stream that is not there, an import that stops."""
+    assert failure(cli, "read", shop, code=2)["error"] == "MissingParameter"
+    assert failure(cli, "raed", shop, code=2)["error"] == "NoSuchCommand"
+    assert failure(cli, "read", shop, "s", "--limit", "x", code=2)["error"] == "BadParameter"
+    found = failure(cli, "head", shop, "nothing", code=6)
+    assert (found["error"], found["details"]) == ("Stopped", {})
+    assert "does not exist" in found["message"]
+    found = failure(cli, "append", shop, "s", "--from", "-", code=2, stdin=b"{")
+    assert found["error"] == "InvalidInput"
+    assert found["message"].startswith("line 1: it is no event")
+    found = failure(cli, "append", shop, "s", "T", "--expected", "7", code=3)
+    assert found["details"] == {"stream": "s", "expected": 7, "actual": 0}
+    found = failure(cli, "read", shop, "s", "--limi\udcff", code=2)
+    assert (found["error"], found["exit_code"]) == ("NoSuchOption", 2)
+    assert "\x9b" not in cli("read", shop, "s", "--json", "--x\x9b", code=2).stderr
+    assert cli("read", shop, "--", "--json", code=0).stderr == "the stream '--json' has no events\n"
+
+
+def test_an_option_in_the_wrong_place_is_told_the_right_one(cli: Commands, shop: str) -> None:
+    """Those of the program stand before the command."""
+    for option in ("--stats", "--verbose", "-v"):
+        assert f"{option} stands before the command" in cli("read", shop, "s", option, code=2).stderr
+
+
+# --- --verbose -------------------------------------------------------------------------------------------------------
+
+
+def test_verbose_shows_requests_and_retries(cli: Commands, shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On stderr; the output stays what it is, and nothing of an event is shown."""
+    cli("append", shop, "s", "T", '{"password": "sesame"}')
+    quiet = cli("read", shop, "s")
+    shown = cli("--verbose", "read", shop, "s")
+    assert shown.stdout == quiet.stdout
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3}  requests  get store\.json: \d+ bytes\n"
+        r"\d\d:\d\d:\d\d\.\d{3}  requests  get heads/s: \d+ bytes\n",
+        shown.stderr,
+    )
+    assert cli("read", shop, "s").stderr == ""
+    faults = [NotApplied("busy\x1b"), NotApplied("busy")]
+    commit = SqliteBackend.commit
+
+    def failing(*args: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return commit(*args)
+
+    monkeypatch.setattr(SqliteBackend, "commit", failing)
+    monkeypatch.setattr("headstream.drivers.sync.time.sleep", lambda _seconds: None)
+    told = cli("-v", "append", shop, "s", "T", '"sesame"').stderr
+    assert r"put heads/s failed: NotApplied: busy\x1b" in told
+    assert "trying again, after a pause" in told
+    assert "sesame" not in told
+
+
+def test_verbose_is_json_where_the_output_is(cli: Commands, shop: str) -> None:
+    """An object a line, and the error after them."""
+    lines = cli("-v", "append", shop, "s", "T", "--expected", "7", "--json", code=3).stderr.splitlines()
+    *logged, last = [msgspec.json.decode(line) for line in lines]
+    assert {"log": "requests", "level": "DEBUG", "message": "get heads/s: missing"} in logged
+    assert all(set(line) == {"log", "level", "message"} for line in logged)
+    assert last["error"] == "WrongExpectedVersion"

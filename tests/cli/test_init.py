@@ -80,6 +80,25 @@ def test_a_bucket_is_made_for_it(cli: Commands, monkeypatch: pytest.MonkeyPatch,
     assert [event["version"] for event in cli.json("read", url, "s")] == [1]
 
 
+def test_it_takes_the_options_that_every_command_takes(
+    cli: Commands, monkeypatch: pytest.MonkeyPatch, ministack: Server
+) -> None:
+    """All of them, by the command line alone; what is wrong in them is said in one line, with code 2."""
+    for name in ministack.environment():
+        monkeypatch.delenv(name, raising=False)
+    url = f"s3://{ministack.fresh_bucket()}-new/shop"
+    given = [f"--option={name.lower()}={value}" for name, value in ministack.environment().items()]
+    options = [*given, "--option=timeout=20s", '--option=client_options={"connect_timeout": "5s"}']
+    assert cli.json("init", url, *options)[0]["created_container"] is True
+    cli("append", url, "s", "T", *options)
+    assert [event["version"] for event in cli.json("read", url, "s", *options)] == [1]
+    plain = [option for option in given if "allow_http" not in option]
+    for command in (("init", url), ("streams", url), ("doctor", url), ("read", url, "s")):
+        message = cli.error(*command, *plain, code=2)
+        assert message.startswith("the option aws_endpoint_url begins with http://, and plain HTTP is not allowed")
+        assert "did you mean region?" in cli.error(*command, *given, "--option=regoin=x", code=2)
+
+
 def test_a_container_is_only_made_where_no_store_is(cli: Commands, shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever may not create containers can still look at a store by init."""
 

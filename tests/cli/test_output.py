@@ -61,5 +61,5 @@ def test_long_names_lose_their_middle(room: int, text: str) -> None:
 
 def test_large_data_is_cut_before_it_is_shown() -> None:
     """A row needs no more of it than fits; bytes are cut before they become hexadecimal."""
-    assert len(output.value("x" * 1_000_000, 80)) == 81
+    assert len(output.value('"' + "x" * 1_000_000 + '"', 80)) == 81
     assert len(output.value(b"x" * 1_000_000, 80)) < 300

@@ -79,7 +79,7 @@ def test_every_example_can_be_parsed(line: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     for name in ("events.jsonl", "day.jsonl"):
         (tmp_path / name).touch()
-    name, *args = shlex.split(line.removeprefix("headstream ").removeprefix("--stats "))
+    name, *args = shlex.split(line.removeprefix("headstream ").removeprefix("--stats ").removeprefix("--verbose "))
     context = command(name).make_context(name, args)
     context.close()
     assert context.args == []

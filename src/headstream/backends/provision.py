@@ -8,6 +8,7 @@ always look (profiles, managed identities).
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -31,33 +32,8 @@ ATTEMPTS: Final = 3
 Settings: TypeAlias = Mapping[str, str]
 """Options by obstore's names, without those that are not set."""
 
-ENVIRONMENT: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    "az": {
-        "account_name": ("AZURE_STORAGE_ACCOUNT_NAME",),
-        "account_key": ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY"),
-        "sas_key": ("AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN"),
-        "endpoint": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
-    },
-    "s3": {
-        "access_key_id": ("AWS_ACCESS_KEY_ID",),
-        "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
-        "session_token": ("AWS_SESSION_TOKEN", "AWS_TOKEN"),
-        "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
-        "endpoint": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    },
-    "gs": {
-        "service_account": ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"),
-        "service_account_key": ("GOOGLE_SERVICE_ACCOUNT_KEY",),
-        "application_credentials": ("GOOGLE_APPLICATION_CREDENTIALS",),
-        "bearer_token": ("GOOGLE_BEARER_TOKEN",),
-        "skip_signature": ("GOOGLE_SKIP_SIGNATURE",),
-        "base_url": ("GOOGLE_BASE_URL",),
-    },
-}
-"""The environment variables that obstore reads, by the names of its options; the first one that is set counts."""
 
-
-def create_container(url: str, **options: Any) -> bool:
+def create_container(url: str | os.PathLike[str], **options: Any) -> bool:
     """Make the container or bucket of a cloud URL, or the folder that a local store is to lie in.
 
     Takes the URLs and options of :func:`headstream.connect`. Returns whether something was made: repeating it is safe.
@@ -66,20 +42,22 @@ def create_container(url: str, **options: Any) -> bool:
     :class:`~headstream.errors.Unavailable` when the service does not answer, and
     :class:`~headstream.errors.InvalidInput` for a name that the service does not allow, or when its SDK is not installed.
     """
+    url = url if isinstance(url, str) else os.fsdecode(url)
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme == "memory":
         return False
     if scheme in ("", "sqlite", "file"):
         return _make_folder(_path_of(url, scheme).parent)
     from headstream.backends.cloud import CloudBackend  # noqa: PLC0415 - needs an extra
-    from headstream.backends.cloud.service import Address, open_clients  # noqa: PLC0415
+    from headstream.backends.cloud.options import Options  # noqa: PLC0415
+    from headstream.backends.cloud.service import Address  # noqa: PLC0415
 
     address = Address.parse(url)
     if _exists(CloudBackend(url, **options)):
         return False
     named = {name: value for name, value in options.items() if name not in ("client_options", "retry_config")}
-    given: Mapping[str, Any] = open_clients(address, None, None, named).reads.config
-    return _CREATORS[address.scheme](address, _settings(address.scheme, given))
+    given = Options.of(address.scheme, options.get("client_options"), named)
+    return _CREATORS[address.scheme](address, given.values)
 
 
 def _exists(backend: Backend) -> bool:
@@ -98,17 +76,6 @@ def _exists(backend: Backend) -> bool:
         return True
 
 
-def _settings(scheme: str, given: Mapping[str, Any]) -> Settings:
-    """What was given as an option, and where it was not, what the environment says."""
-    found = {
-        name: os.environ[variable]
-        for name, variables in ENVIRONMENT[scheme].items()
-        for variable in reversed(variables)
-        if os.environ.get(variable)
-    }
-    return found | {name: str(value) for name, value in given.items()}
-
-
 def _path_of(url: str, scheme: str) -> Path:
     """The file or folder of a local URL: three slashes begin a relative SQLite path, and four an absolute one."""
     if not scheme:
@@ -117,9 +84,9 @@ def _path_of(url: str, scheme: str) -> Path:
 
 
 def _make_folder(folder: Path) -> bool:
-    if folder.is_dir():
-        return False
     try:
+        if folder.is_dir():
+            return False
         folder.mkdir(parents=True)
     except FileExistsError:
         if folder.is_dir():
@@ -129,6 +96,10 @@ def _make_folder(folder: Path) -> bool:
         raise InvalidInput(f"a part of {folder} is a file: a store needs a folder there") from None
     except PermissionError:
         raise AccessDenied(f"the folder {folder} cannot be made: its parent does not permit it") from None
+    except OSError as error:
+        later = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
+        kind = Unavailable if later else InvalidInput
+        raise kind(f"the folder {folder} cannot be made: {error.strerror}") from None
     return True
 
 
@@ -188,8 +159,8 @@ def _create_s3(address: Address, settings: Settings) -> bool:
             aws_access_key_id=settings.get("access_key_id"),
             aws_secret_access_key=settings.get("secret_access_key"),
             aws_session_token=settings.get("session_token"),
-            region_name=settings.get("region"),
-            endpoint_url=settings.get("endpoint"),
+            region_name=settings.get("region") or settings.get("default_region"),
+            endpoint_url=settings.get("endpoint_url_s3") or settings.get("endpoint"),
             config=config,
         )
         region = client.meta.region_name

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import IO, Any, Final
 
-import msgspec
 import rich_click as click
 
 from headstream import limits
+from headstream.cli import texts
 from headstream.cli.common import VERSION, Command, json_option, open_store, options_option, read_file, url_argument
 from headstream.cli.importing import Import
 from headstream.cli.output import Terminal, count, printable, write_json
 from headstream.errors import InvalidInput
 from headstream.model import ANY, EXISTS, NO_STREAM, Event, Expectation
 
+_HINT: Final = """; a text stands in double quotes, '"like this"', and --bytes keeps what is no JSON"""
+_NEGATIVE: Final = re.compile(r"-[0-9][0-9.eE+-]*")
 _NAMES: Final = {"any": ANY, "none": NO_STREAM, "exists": EXISTS}
 
 EXAMPLES = (
@@ -42,7 +45,23 @@ def _expectation(_ctx: click.Context, _param: click.Parameter, text: str) -> Exp
     raise click.BadParameter("it is any, none, exists or a version")
 
 
-@click.command("append", cls=Command, examples=EXAMPLES)
+class _Append(Command):
+    """A command whose last argument may be a negative number, which looks like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments, with a negative number that is no option's value at their end."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.NoSuchOption as error:
+            numbers = [place for place, arg in enumerate(args) if _NEGATIVE.fullmatch(arg)]
+            numbers = [place for place in numbers if args[place].startswith(error.option_name)]
+            if not numbers or "--" in args:
+                raise
+        place = numbers[-1]
+        return super().parse_args(ctx, [*args[:place], *args[place + 1 :], "--", args[place]])
+
+
+@click.command("append", cls=_Append, examples=EXAMPLES)
 @url_argument
 @click.argument(
     "stream",
@@ -109,6 +128,9 @@ def append(
 ) -> None:
     """Append events to a stream: one from the command line, or many from JSON Lines.
 
+    JSON is kept as it is written: numbers of any length, 1.10, the order of names, escapes. Only blanks and line breaks between its parts
+    are left out. It is UTF-8; a byte-order mark at its beginning is skipped.
+
     An append is durable when it is reported. An import that stops says at which line, and how to go on.
     """
     if source is not None:
@@ -141,18 +163,18 @@ def _data(text: str | None, *, raw: bool) -> Any:
         body = read_file(text[1:])
     else:
         body = os.fsencode(text)
-    return body if raw else _parsed(body, "the data", "; --bytes keeps it as it is")
+    return body if raw else texts.data(_json(body, "the data", _HINT))
 
 
 def _metadata(text: str | None) -> dict[str, Any]:
-    metadata = {} if text is None else _parsed(os.fsencode(text), "the metadata", "")
-    if not isinstance(metadata, dict):
-        raise InvalidInput("the metadata is no JSON object")
-    return metadata
+    return {} if text is None else texts.members(_json(os.fsencode(text), "the metadata", ""), "the metadata")
 
 
-def _parsed(body: bytes, what: str, hint: str) -> Any:
+def _json(body: bytes, what: str, hint: str) -> bytes:
+    body = texts.without_mark(body, what)
+    if not body.strip():
+        raise InvalidInput(f"{what} is empty, which is not JSON: leave it out, or write null{hint}")
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return texts.compact(body)
+    except texts.NOT_JSON as error:
         raise InvalidInput(f"{what} is not JSON: {error}{hint}") from None

@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 
 from headstream.cli.common import Command, feed_end, json_option, open_store, options_option, url_argument
-from headstream.cli.failures import ExitCode, Stopped
+from headstream.cli.failures import ExitCode, Stopped, note
 from headstream.cli.output import Terminal, count, moment, printable, shortened, write_json
 from headstream.client import EventStore
 from headstream.protocol.checkpoint import Checkpoint
@@ -46,7 +46,7 @@ def checkpoints(*, url: str, forget: str | None, options: Sequence[tuple[str, An
     elif found:
         _show(found, end)
     else:
-        click.echo("the store has no checkpoints", err=True)
+        note("the store has no checkpoints")
 
 
 def _forget(store: EventStore, name: str, *, as_json: bool) -> None:

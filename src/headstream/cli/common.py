@@ -132,4 +132,6 @@ def read_file(path: str) -> bytes:
         with click.open_file(path, "rb") as file:
             return file.read()  # type: ignore[no-any-return]  # a binary file
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from None
+        raise InvalidInput(f"{'stdin' if path == '-' else path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InvalidInput("a file cannot have a NUL character in its name") from None

@@ -12,7 +12,7 @@ import rich_click as click
 
 from headstream.cli.common import VERSION, Command, json_option, open_store, options_option, url_argument
 from headstream.cli.ending import Ending
-from headstream.cli.failures import ExitCode, Stopped
+from headstream.cli.failures import ExitCode, Stopped, note
 from headstream.cli.lines import line_of
 from headstream.cli.output import Terminal, count, write_json
 from headstream.cli.rows import FeedRows
@@ -129,7 +129,7 @@ def feed(
         else:
             empty = _read(store, wanted, write, backwards=backwards)
     if empty is not None and not as_json:
-        click.echo(empty, err=True)
+        note(empty)
 
 
 def _write_lines(events: list[FeedEvent]) -> None:

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from headstream import limits
-from headstream.cli.failures import ExitCode, Stopped, code_of
+from headstream.cli.failures import Stopped, code_of
 from headstream.cli.lines import Entry, entries
 from headstream.cli.output import Terminal, count, write_json
 from headstream.client import EventStore
@@ -105,8 +105,8 @@ class Import:
                     progress.update(task, completed=batch.entries[-1].end, events=count(self._events, "event"))
         except HeadstreamError as error:
             raise Stopped(f"{_place(sending)}{error}; {self._state(sending, error)}", code_of(error)) from error
-        except KeyboardInterrupt:
-            raise Stopped(f"interrupted; {self._state(sending, None)}", ExitCode.INTERRUPTED) from None
+        except KeyboardInterrupt as interruption:
+            raise Stopped(f"interrupted; {self._state(sending, None)}", code_of(interruption)) from None
         self._report(as_json=as_json)
 
     def _append(self, batch: Batch) -> None:

@@ -9,11 +9,15 @@ from typing import IO, Any, Final
 import msgspec
 
 from headstream import limits
+from headstream.cli import texts
 from headstream.errors import InvalidInput
 from headstream.model import Event, FeedEvent, RecordedEvent, check_writable
 
 MAX_LINE: Final = 4 * limits.MAX_CHANGESET
 """Bytes: an event of the largest size in Base64, or with most of its characters escaped."""
+
+
+_NOTHING: Final = msgspec.Raw()
 
 
 class Line(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -27,10 +31,10 @@ class Line(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
     stream: str | None = None
     version: int | None = None
     type: str
-    data: Any = msgspec.UNSET
+    data: msgspec.Raw = _NOTHING
     data_base64: str | None = None
     """Data that is bytes."""
-    metadata: dict[str, Any] | None = None
+    metadata: msgspec.Raw = _NOTHING
     id: str | None = None
     recorded_at: str | None = None
     changeset_id: str | None = None
@@ -58,7 +62,6 @@ def line_of(event: RecordedEvent) -> Line:
         stream=event.stream,
         version=event.version,
         type=event.type,
-        metadata=event.metadata or None,
         id=event.id,
         recorded_at=event.recorded_at.isoformat().replace("+00:00", "Z"),
         changeset_id=str(event.changeset_id),
@@ -66,7 +69,10 @@ def line_of(event: RecordedEvent) -> Line:
     if isinstance(event.payload, bytes):
         line.data_base64 = b64encode(event.payload).decode()
     elif event.payload is not None:
-        line.data = event.data
+        texts.check(event)
+        line.data = texts.line(event.payload)
+    if event.metadata_json is not None:
+        line.metadata = texts.line(event.metadata_json)
     return line
 
 
@@ -76,35 +82,54 @@ def entries(file: IO[bytes], stream: str | None, skip: int) -> Iterator[Entry]:
     Raises :class:`InvalidInput`, whose message begins with the number of the line.
     """
     number = end = 0
-    while text := file.readline(MAX_LINE + 1):
+    while text := _read(file, number + 1):
         number += 1
         end += len(text)
-        if number > skip and not text.isspace():
-            try:
+        if number <= skip:
+            continue
+        try:
+            if number == 1:
+                text = texts.without_mark(text, "the input")
+            if text.strip():
                 yield _entry(number, end, text, stream)
-            except InvalidInput as error:
-                raise InvalidInput(f"line {number}: {error.message}", **error.details) from None
+        except InvalidInput as error:
+            raise InvalidInput(f"line {number}: {error.message}", **error.details) from None
+
+
+def _read(file: IO[bytes], number: int) -> bytes:
+    try:
+        return file.readline(MAX_LINE + 1)
+    except OSError as error:
+        raise InvalidInput(f"line {number}: the input cannot be read: {error.strerror}") from None
 
 
 def _entry(number: int, end: int, text: bytes, stream: str | None) -> Entry:
     if len(text) > MAX_LINE:
         raise InvalidInput(f"it is longer than {MAX_LINE} bytes")
     try:
+        text = texts.compact(text)
         line = _decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except texts.NOT_JSON as error:
         raise InvalidInput(f"it is no event: {error}") from None
+    texts.members(text, "it")
     target = stream if stream is not None else line.stream
     if target is None:
         raise InvalidInput("it names no stream: give STREAM, or a stream on every line")
     check_writable(target)
-    event = Event(line.type, _data(line), line.metadata or {}, line.id)
+    event = Event(line.type, _data(line), _metadata(line), line.id)
     return Entry(number, target, event, len(text), end)
 
 
+def _metadata(line: Line) -> dict[str, msgspec.Raw]:
+    text = bytes(line.metadata)
+    return {} if text in {b"", b"null"} else texts.members(text, "its metadata")
+
+
 def _data(line: Line) -> Any:
+    text = bytes(line.data)
     if line.data_base64 is None:
-        return None if line.data is msgspec.UNSET else line.data
-    if line.data is not msgspec.UNSET:
+        return texts.data(text) if text else None
+    if text:
         raise InvalidInput("it has both data and data_base64")
     try:
         return b64decode(line.data_base64, validate=True)

@@ -216,7 +216,7 @@ class Narrator:
         self._terminal.show((" → ", "good"), *parts)
 
     def _event(self, event: RecordedEvent) -> tuple[tuple[str, str], Text]:
-        return (f"{event.type} ", "type"), self._terminal.value(event.data)
+        return (f"{event.type} ", "type"), self._terminal.value(event.payload)
 
     def _took(self) -> tuple[str, str]:
         return f"  in {self._seconds * 1000:,.1f} ms", "quiet"

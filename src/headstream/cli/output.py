@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 from rich.theme import Theme
+
+from headstream.cli.texts import spaced
 
 THEME: Final = Theme(
     {
@@ -60,8 +61,8 @@ class Terminal(Console):
         else:
             self.print(text, soft_wrap=True)
 
-    def value(self, data: Any) -> Text:
-        """Event data on one line, no longer than the terminal needs it, in colours if it has any."""
+    def value(self, data: str | bytes | None) -> Text:
+        """Event data as it is stored, on one line, no longer than the terminal needs it, in colours if it has any."""
         text = value(data, self.width if self.is_terminal else None)
         if data is None or isinstance(data, bytes):
             return Text(text, "quiet")
@@ -128,12 +129,12 @@ def moment(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def value(data: Any, room: int | None = None) -> str:
-    """Event data on one line; not much more of it than ``room`` characters."""
+def value(data: str | bytes | None, room: int | None = None) -> str:
+    """Event data as it is stored (JSON text, bytes, nothing) on one line; not much more of it than ``room`` characters."""
     if data is None:
         return NOTHING
     if isinstance(data, bytes):
         shown = data if room is None else data[:room]
         return f"{size(len(data))}: {shown.hex(' ')}"
-    text = printable(json.dumps(data, ensure_ascii=False))
+    text = printable(spaced(data))
     return text if room is None else text[: room + 1]

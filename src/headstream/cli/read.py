@@ -17,6 +17,7 @@ from headstream.cli.common import (
     stream_argument,
     url_argument,
 )
+from headstream.cli.failures import note
 from headstream.cli.lines import line_of
 from headstream.cli.output import Terminal, count, printable, write_json
 from headstream.cli.rows import WIDEST, Rows
@@ -70,7 +71,7 @@ def show(terminal: Terminal, reading: Reading) -> None:
     """The events as rows of a table, printed as they come."""
     head = reading.head()
     if not head.exists:
-        click.echo(f"the stream {head.stream!r} has no events", err=True)
+        note(f"the stream {head.stream!r} has no events")
         return
     events = iter(reading)
     sample = list(islice(events, _SAMPLE))

@@ -7,6 +7,7 @@ from typing import Final
 
 from rich.text import Text
 
+from headstream.cli import texts
 from headstream.cli.output import Terminal, count, moment, printable, shortened, value
 from headstream.model import FeedEvent, RecordedEvent
 
@@ -101,8 +102,9 @@ class FeedRows:
 
 
 def _details(terminal: Terminal, event: RecordedEvent) -> Iterator[Text | tuple[str, str]]:
-    yield terminal.value(event.data)
+    texts.check(event)
+    yield terminal.value(event.payload)
     if event.metadata_json is not None:
-        yield (f"  metadata {value(event.metadata)}", "quiet")
+        yield (f"  metadata {value(event.metadata_json)}", "quiet")
     if event.id is not None:
         yield (f"  id {printable(event.id)}", "quiet")

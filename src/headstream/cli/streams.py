@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
-from uuid import UUID
 
 import rich_click as click
 
 from headstream.cli.common import VERSION, Command, json_option, open_store, options_option, url_argument
 from headstream.cli.output import Terminal, moment, printable, write_json
 from headstream.client import EventStore
-from headstream.model import Head
+from headstream.model import RecordedEvent
 
 EXAMPLES = (
     ("All streams", "headstream streams shop.db"),
@@ -31,7 +29,7 @@ EXAMPLES = (
     "-l",
     "detailed",
     is_flag=True,
-    help="Also each stream's version and the time of its newest changeset: one more small request per stream.",
+    help="Also each stream's version and the time of its newest event: a request more for each stream, or two.",
 )
 @options_option
 @json_option
@@ -53,9 +51,9 @@ def streams(
 def _facts(store: EventStore, names: Iterator[str], *, detailed: bool) -> Iterator[dict[str, object]]:
     for name in names:
         if detailed:
-            found = store.head(name)
-            if found is not None:
-                yield {"stream": name, "version": found.version, "recorded_at": _newest(found)}
+            newest = _newest(store, name)
+            if newest is not None:
+                yield {"stream": name, "version": newest.version, "recorded_at": newest.recorded_at}
         else:
             yield {"stream": name}
 
@@ -65,18 +63,16 @@ def _show(store: EventStore, names: Iterator[str], *, detailed: bool) -> None:
     if detailed:
         terminal.show((f"{'version':>10}  {'newest (UTC)':<19}  stream", "quiet"))
     for name in names:
-        found = store.head(name) if detailed else None
-        if found is not None:
-            newest = _newest(found)
-            time = moment(newest) if newest is not None else ""
+        newest = _newest(store, name) if detailed else None
+        if newest is not None:
+            time = moment(newest.recorded_at)
             terminal.show(
-                (f"{found.version:>10,}", "number"), "  ", (f"{time:<19}", "time"), "  ", (printable(name), "name")
+                (f"{newest.version:>10,}", "number"), "  ", (f"{time:<19}", "time"), "  ", (printable(name), "name")
             )
         elif not detailed:
             click.echo(printable(name))
 
 
-def _newest(found: Head) -> datetime | None:
-    """The time in a changeset's id, a UUIDv7: 48 bits of milliseconds by the writer's clock."""
-    changeset: UUID | None = found.changeset_id
-    return None if changeset is None else datetime.fromtimestamp((changeset.int >> 80) / 1000, UTC)
+def _newest(store: EventStore, name: str) -> RecordedEvent | None:
+    """The last event of a stream, if it is still there."""
+    return next(iter(store.read(name, backwards=True, limit=1)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -71,7 +72,9 @@ class Examination:
     was written, also after an error or Ctrl-C; then :attr:`left` says how many objects could not be removed.
     """
 
-    def __init__(self, place: str | Callable[[], Backend], *, bounds: Bounds | None = None, **options: Any) -> None:
+    def __init__(
+        self, place: str | os.PathLike[str] | Callable[[], Backend], *, bounds: Bounds | None = None, **options: Any
+    ) -> None:
         self.bounds = bounds or Bounds()
         self.prefix = keys.probe(stamp().id)
         """What the keys of all objects begin with that are written, relative to the store."""
@@ -192,7 +195,7 @@ class Examination:
 
 
 def examine(
-    place: str | Callable[[], Backend],
+    place: str | os.PathLike[str] | Callable[[], Backend],
     *,
     bounds: Bounds | None = None,
     on_finding: Callable[[Finding], None] | None = None,
@@ -201,7 +204,7 @@ def examine(
     """Find out whether storage keeps the promises that headstream stands on, by racing it from several connections.
 
     Args:
-        place: The URL of a store, which need not exist, in a bucket or on a disk that does; or a function that opens
+        place: The URL or path of a store, which need not exist, in a bucket or on a disk that does; or a function that opens
             another connection to one place each time that it is called. Each is used by one thread at a time, and closed.
         bounds: How much to do.
         on_finding: Is called with each finding as soon as it is there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,13 +33,13 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def opened(place: str | Callable[[], Backend], options: Mapping[str, Any]) -> Iterator[Place]:
+def opened(place: str | os.PathLike[str] | Callable[[], Backend], options: Mapping[str, Any]) -> Iterator[Place]:
     """The place that a URL or a factory names.
 
     A folder or a SQLite file is not touched: what can fail there is the file system, so a store of its own is made in a
     temporary folder on the same one, and removed.
     """
-    if not isinstance(place, str):
+    if not isinstance(place, str | os.PathLike):
         if options:
             raise InvalidInput(f"a factory takes no options here: {', '.join(sorted(options))}")
         yield Place(_name(place), place, None)
@@ -46,14 +47,14 @@ def opened(place: str | Callable[[], Backend], options: Mapping[str, Any]) -> It
     location = locate(place)
     if location.kind in CLOUDS:
         connect = partial(blocking_backend, location, create=False, options=dict(options))
-        yield Place(place, connect, _cloud_clock(location, options))
+        yield Place(location.url, connect, _cloud_clock(location, options))
     elif location.kind == "memory":
         memory = MemoryBackend()
-        yield Place(place, lambda: memory, None)
+        yield Place(location.url, lambda: memory, None)
     else:
         with _temporary_folder(_disk(location)) as folder:
-            target = Location(location.kind, place, str(folder / Path(location.path).name))
-            yield Place(place, partial(blocking_backend, target, create=True, options=dict(options)), None)
+            target = Location(location.kind, location.url, str(folder / Path(location.path).name))
+            yield Place(location.url, partial(blocking_backend, target, create=True, options=dict(options)), None)
 
 
 def _name(factory: Callable[[], Backend]) -> str:

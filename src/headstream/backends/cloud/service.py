@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
@@ -14,6 +13,8 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from headstream import limits
+from headstream.backends.cloud.names import full
+from headstream.backends.cloud.options import Options, is_panic, unknown, unset
 from headstream.backends.cloud.runtime import check_fork
 from headstream.errors import InvalidInput
 
@@ -23,7 +24,21 @@ Store: TypeAlias = AzureStore | S3Store | GCSStore
 CONNECT_SECONDS: Final = 5.0
 """For a connection, at most; and no more than a request may take."""
 
-_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,221}")
+_BUCKETS: Final = {
+    "az": (
+        re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]|\$(root|web|logs)"),
+        "a container: 3 to 63 lower-case letters, digits and single hyphens, with a letter or digit at both ends",
+    ),
+    "s3": (
+        re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]"),
+        "a bucket: 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or digit at both ends",
+    ),
+    "gs": (
+        re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"),
+        "a bucket: 3 to 222 lower-case letters, digits, dots, hyphens and underscores, with a letter or digit at both ends",
+    ),
+}
+"""Names of buckets, and what they are made of. A few old ones of S3 have capitals and underscores."""
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9!.=_~-]+")
 
 
@@ -31,8 +46,6 @@ class Service(NamedTuple):
     """What differs from one cloud to another."""
 
     store: type[AzureStore | S3Store | GCSStore]
-    environment: str
-    """How the names of its environment variables start."""
     list_page: int
     """Keys that it puts in one answer to a list."""
     delete_batch: int
@@ -44,9 +57,9 @@ class Service(NamedTuple):
 
 
 SERVICES: Final[Mapping[str, Service]] = {
-    "az": Service(AzureStore, "AZURE", list_page=5_000, delete_batch=256, seeks=False, generations=False),
-    "s3": Service(S3Store, "AWS", list_page=1_000, delete_batch=1_000, seeks=True, generations=False),
-    "gs": Service(GCSStore, "GOOGLE", list_page=1_000, delete_batch=1, seeks=True, generations=True),
+    "az": Service(AzureStore, list_page=5_000, delete_batch=256, seeks=False, generations=False),
+    "s3": Service(S3Store, list_page=1_000, delete_batch=1_000, seeks=True, generations=False),
+    "gs": Service(GCSStore, list_page=1_000, delete_batch=1, seeks=True, generations=True),
 }
 
 
@@ -80,8 +93,9 @@ class Address(NamedTuple):
             raise InvalidInput("cloud URLs start with az://, s3:// or gs://", scheme=parts.scheme)
         if parts.query or parts.fragment or "@" in parts.netloc:
             raise InvalidInput("credentials and options do not belong in the URL: use the environment, or keywords")
-        if not _BUCKET.fullmatch(parts.netloc):
-            raise InvalidInput(f"after {parts.scheme}:// comes the name of a container or bucket")
+        names, meaning = _BUCKETS[parts.scheme]
+        if not names.fullmatch(parts.netloc):
+            raise InvalidInput(f"after {parts.scheme}:// comes the name of {meaning}")
         prefix = parts.path.strip("/")
         if len(prefix) > limits.MAX_PREFIX:
             raise InvalidInput("the path inside the bucket is too long", bytes=len(prefix), most=limits.MAX_PREFIX)
@@ -150,15 +164,17 @@ def open_clients(
 ) -> Clients:
     """Both clients, for calls that may take so many seconds. No request is made.
 
-    Raises :class:`~headstream.errors.InvalidInput` in a forked child that cannot make any, and when obstore does not take the options; it names them, without
-    their values.
+    Raises :class:`~headstream.errors.InvalidInput` in a forked child that cannot make any, for options that cannot be, and for those
+    that obstore does not take; it names them, without their values.
     """
     check_fork()
+    given = Options.of(address.scheme, client_options, options)
+    if retry_config is not None and not isinstance(retry_config, Mapping):
+        raise InvalidInput(f"retry_config is a mapping, not {type(retry_config).__name__}")
     http = {
         "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, limits.REQUEST_PART * seconds)),
         "timeout": timedelta(seconds=limits.REQUEST_PART * seconds),
-        "allow_http": os.environ.get(f"{address.service.environment}_ALLOW_HTTP", "").lower() in ("1", "true"),
-        **(client_options or {}),
+        **given.http,
     }
     retries = {
         "max_retries": 8,
@@ -170,24 +186,56 @@ def open_clients(
         },
         **(retry_config or {}),
     }
+    with unset(given.blank):
+        clients = _clients(address, http, retries, given.keywords)
+        if isinstance(clients, Clients):
+            return clients
+        culprit = _culprit(address, http, retries, given)
+    raise InvalidInput(
+        unknown(address.scheme, given.keywords)
+        or f"the storage client does not accept {culprit}: see obstore's documentation for what it takes",
+        store=str(address),
+        kind=clients,
+    )
+
+
+def _clients(
+    address: Address, http: Mapping[str, Any], retries: Mapping[str, Any], options: Mapping[str, Any]
+) -> Clients | str:
+    """Both clients, or the kind of the error that obstore raises: its text may hold values of options."""
     try:
         return Clients(
             reads=_client(address, http, retries, options),
             writes=_client(address, http, {"max_retries": 0}, options),
         )
-    except (BaseError, OSError, TypeError, ValueError) as error:
-        kind, no_account = type(error).__name__, "Account must be specified" in str(error)
-    if no_account:
-        raise InvalidInput("the storage account is missing: set AZURE_STORAGE_ACCOUNT_NAME, or pass account_name=")
-    raise InvalidInput(
-        "the storage client does not accept these options, or the environment's: see obstore's documentation for their names",
-        store=str(address),
-        options=sorted(options),
-        kind=kind,
-    )
+    except (BaseError, OSError, TypeError, ValueError, ArithmeticError) as error:
+        return type(error).__name__
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        return type(error).__name__
 
 
-def _client(address: Address, http: dict[str, Any], retries: dict[str, Any], options: Mapping[str, Any]) -> Store:
+def _culprit(address: Address, http: Mapping[str, Any], retries: Mapping[str, Any], given: Options) -> str:
+    """What obstore does not take: the option without which it takes the others, in words."""
+    for name in given.client:
+        if isinstance(_clients(address, _without(http, name), retries, given.keywords), Clients):
+            return given.client[name].source
+    for name in retries:
+        if isinstance(_clients(address, http, _without(retries, name), given.keywords), Clients):
+            return f"{name} in retry_config"
+    for name, one in given.storage.items():
+        rest = _without(given.keywords, full(address.scheme, name))
+        if isinstance(_clients(address, http, retries, rest), Clients):
+            return one.source
+    return "these options, or the environment's"
+
+
+def _without(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {other: value for other, value in options.items() if other != name}
+
+
+def _client(address: Address, http: Mapping[str, Any], retries: Mapping[str, Any], options: Mapping[str, Any]) -> Store:
     return address.service.store(
         address.bucket,
         prefix=address.prefix or None,
