@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headstream import CorruptData, Event, InvalidInput, RecordedEvent, limits
-from headstream.nesting import is_deep_json, is_deep_messagepack
+from headstream.nesting import has_long_number, is_deep_json, is_deep_messagepack, may_have_long_number
 from headstream.protocol import codec
 from headstream.protocol.encoding import encode_events
 from support.decoders import framed, pack
@@ -160,10 +160,12 @@ def test_brackets_in_strings_are_no_nesting():
 
 
 def test_what_holds_itself_is_refused():
-    """A cycle has no end, as plain data and otherwise."""
+    """A cycle has no end, as plain data and otherwise; and one that branches would be twice as wide on each level."""
     cycle: list[Any] = []
     cycle.append(cycle)
-    for data in (cycle, Holder(cycle)):
+    branching: list[Any] = []
+    branching += [branching, {"a": branching}]
+    for data in (cycle, Holder(cycle), branching):
         with pytest.raises(InvalidInput, match="nested too deeply"):
             encode_events([Event("E", data)])
 
@@ -279,6 +281,14 @@ def test_whole_numbers_have_as_many_digits_as_any_python_reads(around):
     for number in (10**limits.MAX_DIGITS, -(10**limits.MAX_DIGITS), 10**5000):
         with pytest.raises(InvalidInput, match="is not JSON"):
             encode_events([Event("E", around(number))])
+
+
+@given(st.integers(0, 100), st.integers(0, 40), st.integers(2, 20))
+def test_a_long_number_is_found_wherever_it_begins(before, length, digits):
+    """The quick look at blocks misses none."""
+    text = "x" * before + "7" * length + "x"
+    assert has_long_number(text, digits) == (length > digits)
+    assert may_have_long_number(text.encode(), digits) or length <= digits
 
 
 def test_long_texts_beside_numbers_are_taken():
