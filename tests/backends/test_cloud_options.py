@@ -150,7 +150,7 @@ PUT = Put("heads/a", b"body", ABSENT)
 
 def attempt(url: str, client_options: dict[str, Any], options: dict[str, Any]) -> bool:
     """Whether there is a backend with these options. If not, or if its requests fail, they do it as they should, and show no value."""
-    quick = {"client_options": client_options, "retry_config": {"max_retries": 0}}
+    quick: dict[str, Any] = {"client_options": client_options, "retry_config": {"max_retries": 0}}
     error: BaseException | None = None
     try:
         backend = CloudBackend(url, **quick, **options)
@@ -407,8 +407,8 @@ class TestPlaces:
         """As the command line gives them; also for what makes the bucket."""
         options: dict[str, Any] = {name.lower(): value for name, value in ministack.environment().items()}
         url = f"s3://{ministack.fresh_bucket()}-new/store"
-        assert create_container(url, timeout="20s", **options) is True
-        with connect(url, timeout="20s", **options) as store:
+        assert create_container(url, connect_timeout="20s", **options) is True
+        with connect(url, connect_timeout="20s", **options) as store:
             store.append("s", Event("E"))
 
     def test_what_is_empty_is_not_set(self, ministack: Server, monkeypatch: pytest.MonkeyPatch) -> None:
