@@ -75,16 +75,18 @@ def _check(events: Sequence[Event], rows: Sequence[Row], values: Sequence[Any], 
         _check_each(_check_null, events, rows)
 
 
-def _check_each(check: Callable[[str, Any], None], events: Sequence[Event], rows: Sequence[Row]) -> None:
-    """Call ``check`` with each text of JSON and the value that it was made of; :class:`InvalidInput` for what it refuses."""
+def _check_each(check: Callable[[str, Any, bool], None], events: Sequence[Event], rows: Sequence[Row]) -> None:
+    """Call ``check`` with each text of JSON, the value that it was made of, and whether that was handed in as text;
+    :class:`InvalidInput` for what it refuses.
+    """
     for number, (event, (_, data, text, _)) in enumerate(zip(events, rows, strict=True)):
         what = "data"
         try:
             if isinstance(data, str):
-                check(data, event.data)
+                check(data, event.data, type(event.data) is msgspec.Raw)
             what = "metadata"
             if text is not None:
-                check(text, dict(event.metadata))
+                check(text, dict(event.metadata), _is_text(event.metadata))
         except _NO_JSON as error:
             raise _no_json(what, number, event, error) from None
 
@@ -137,23 +139,28 @@ def _below(level: Sequence[Any]) -> list[Any] | None:
     return below
 
 
-def _check_digits(text: str, _value: object) -> None:
+def _check_digits(text: str, *_: object) -> None:
     """``ValueError`` for a number that not every Python reads."""
     if has_long_number(text, limits.MAX_DIGITS):
         raise ValueError(f"it has a whole number of more than {limits.MAX_DIGITS} digits: hand it in as a string")
 
 
-def _check_legible(text: str, value: object) -> None:
+def _check_legible(text: str, value: object, as_it_is: bool) -> None:
     """``ValueError``, or what decoding raises, for what a reader could not decode; and for an object with two members of one
-    name, unless it was handed in as text, which is stored as it is.
+    name, unless it was handed in as text, which is stored ``as_it_is``.
     """
     _check_raw(value)
     if text.count("[") + text.count("{") > limits.MAX_NESTING and is_deep_json(text):
         raise ValueError(
             f"it is nested too deeply: {limits.MAX_NESTING} lists and mappings within each other are possible"
         )
-    if _to_json(_from_json(text)).decode() != text and type(value) is not msgspec.Raw:
+    if _to_json(_from_json(text)).decode() != text and not as_it_is:
         json.loads(text, object_pairs_hook=_check_names)
+
+
+def _is_text(metadata: Mapping[str, Any]) -> bool:
+    """Whether all values of a mapping were handed in as text."""
+    return all(type(name) is str and type(value) is msgspec.Raw for name, value in metadata.items())
 
 
 def _check_raw(value: Any) -> None:
@@ -187,7 +194,7 @@ def encode_json(value: Any) -> bytes:
     return text
 
 
-def _check_null(text: str, value: object) -> None:
+def _check_null(text: str, value: object, *_: object) -> None:
     """:class:`InvalidInput` for a value that has NaN or an infinity where its JSON has ``null``."""
     if "null" in text and _has_nonfinite(msgspec.to_builtins(value, enc_hook=_builtin)):
         raise InvalidInput("it holds NaN or an infinity, which JSON cannot express")
