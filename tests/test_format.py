@@ -356,8 +356,8 @@ def test_kept_states_of_committed_stores(name: str, tmp_path: Path):
     states = read_snapshots(store, "kept")
     texts = [row[2]["text"] for row in contents(DATA / name)["streams"]["kept"]]
     assert {state[:1] for _, state in states.values()} == {b"[" if name == "format-1-wide" else b"\0"}
-    for decider in ("small", "large"):
-        at, state = states[decider, 1]
+    for named in ("small", "large"):
+        at, state = states[named, 1]
         assert json.loads(without_fingerprint(state)) == texts[:at]
     shutil.copytree(DATA / name / "store", tmp_path / "store")
     kept: Snapshots[list[str]] = Snapshots(list[str], every=2)
