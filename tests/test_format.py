@@ -21,6 +21,7 @@ import pytest
 import zstandard
 
 from headstream import Decider, Event, Snapshots, connect, limits
+from headstream.protocol import checkpoint
 
 DATA = Path(__file__).parent / "data"
 FORMATS = sorted(DATA.glob("format-*"))
@@ -157,7 +158,7 @@ def inbox_of(store: dict[str, bytes]) -> list[tuple[bytes, int, str]]:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What is in a store, as whoever wrote it says."""
+    """What is in a store, as its writer says."""
     expected: dict[str, Any] = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     return expected
 
@@ -168,8 +169,11 @@ every_format = pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: fol
 
 
 def test_there_is_a_store_of_every_format():
-    """A new format gets a committed store, and so does what a format learns later: the second has compressed tails and kept states."""
-    assert [folder.name for folder in FORMATS] == ["format-1", "format-1-wide"]
+    """A new format gets a committed store, and so does what a format learns later.
+
+    ``wide`` has compressed tails and kept states; ``marks`` has checkpoints of seven fields, and states with fingerprints.
+    """
+    assert [folder.name for folder in FORMATS] == ["format-1", "format-1-marks", "format-1-wide"]
 
 
 @every_format
@@ -186,7 +190,7 @@ def test_the_page_is_enough_to_read_a_store(folder: Path):
         assert read_stream(store, streams[stream]) == events
     assert any(key.startswith("index/") and "/2-" in key for key in store)
     packed = [escaped for escaped in heads if "packed_tail" in envelope(store[f"heads/{escaped}"], "head")[0][8]]
-    assert bool(packed) == (folder.name == "format-1-wide")
+    assert bool(packed) == (folder.name != "format-1")
 
 
 @every_format
@@ -241,11 +245,38 @@ def test_checkpoints_are_as_the_page_says(folder: Path):
     for key in store:
         if key.startswith("checkpoints/"):
             (fields,) = envelope(store[key], "checkpoint")
-            name, identity, position, owner, micros = fields
+            name, identity, position, owner, micros, *later = fields
             assert unescape(key.removeprefix("checkpoints/")) == name
             assert micros // 1000 == int.from_bytes(identity[:6], "big")
-            found[name] = [position, owner]
+            assert len(later) == (2 if folder.name == "format-1-marks" else 0)
+            changeset, released = later or [None, False]
+            found[name] = [position, owner, *([changeset and changeset.hex(), released] if later else [])]
+            if changeset is not None:
+                _, changesets = read_frames(store, "!24feed")
+                (holding,) = [frame for frame in changesets if frame[0] == changeset]
+                assert holding[2] < position <= holding[2] + len(holding[5])
     assert found == contents(folder)["checkpoints"]
+
+
+def test_a_checkpoint_of_five_fields_has_no_mark_and_is_not_released():
+    """The bytes are written by hand, as the page says; headstream takes the missing fields as nil and false."""
+    fields = b"\x95\xa1m\xc4\x10" + bytes(15) + b"\x07" + b"\x05\xa1o\xcd\x03\xe8"
+    body = b"\x94\x01\xaacheckpoint\xc4\x04" + zlib.crc32(fields).to_bytes(4, "big")
+    body += b"\xc4" + bytes([len(fields)]) + fields
+    assert envelope(body, "checkpoint") == [["m", bytes(15) + b"\x07", 5, "o", 1000]]
+    found = checkpoint.decode(body, "checkpoints/m", "e")
+    assert (found.position, found.owner, found.changeset, found.released) == (5, "o", None, False)
+
+
+@every_format
+def test_a_raised_fence_changes_nothing_for_a_reader(folder: Path):
+    """The stream and its digests are as ever; the head says how often it was raised."""
+    store = objects(folder / "store")
+    for stream, fence in contents(folder).get("fence", {}).items():
+        (escaped,) = [key[6:] for key in store if key.startswith("heads/") and unescape(key[6:]) == stream]
+        fields, changesets = read_frames(store, escaped)
+        assert fields[5] == fence
+        assert changesets
 
 
 @every_format
@@ -274,7 +305,10 @@ def test_headstream_goes_on_with_its_feed(folder: Path, tmp_path: Path):
     with connect((tmp_path / "store").as_uri(), create=False) as store:
         before = [[event.position, event.stream, event.version] for event in store.feed(advance=False)]
         assert before == expected["feed"]
-        assert {one.name: [one.position, one.owner] for one in store.checkpoints()} == expected["checkpoints"]
+        for one in store.checkpoints():
+            found = [one.position, one.owner, one.changeset and one.changeset.hex(), one.released]
+            assert found[: len(expected["checkpoints"][one.name])] == expected["checkpoints"][one.name]
+        assert {one.name for one in store.checkpoints()} == expected["checkpoints"].keys()
         after = list(store.feed())
         assert [[event.position, event.stream, event.version] for event in after[: len(before)]] == before
         for stream in expected["streams"]:
@@ -301,7 +335,7 @@ def read_snapshots(store: dict[str, bytes], escaped: str) -> dict[tuple[str, int
         if identity is not None:
             fields, state = envelope(store[f"snapshots/{escaped}/{at:016d}-{identity.hex()}"], "snapshot")
             assert fields[:3] == [unescape(escaped), at, identity]
-            assert fields[3] < at
+            assert fields[3] <= at
             assert fields[4:] == [name, number]
         assert len(state) == size
         found[name, number] = (at, state)
@@ -313,6 +347,23 @@ def read_snapshots(store: dict[str, bytes], escaped: str) -> dict[tuple[str, int
 def without_fingerprint(state: bytes) -> bytes:
     """The state as its decider encodes it."""
     return state[9:] if state[:1] == b"\0" else state
+
+
+@pytest.mark.parametrize("name", ["format-1-marks", "format-1-wide"])
+def test_kept_states_of_committed_stores(name: str, tmp_path: Path):
+    """Those with a fingerprint are of the type that headstream computes; those without are folded again."""
+    store = objects(DATA / name / "store")
+    states = read_snapshots(store, "kept")
+    texts = [row[2]["text"] for row in contents(DATA / name)["streams"]["kept"]]
+    assert {state[:1] for _, state in states.values()} == {b"[" if name == "format-1-wide" else b"\0"}
+    for named in ("small", "large"):
+        at, state = states[named, 1]
+        assert json.loads(without_fingerprint(state)) == texts[:at]
+    shutil.copytree(DATA / name / "store", tmp_path / "store")
+    kept: Snapshots[list[str]] = Snapshots(list[str], every=2)
+    decider = Decider(list[str], lambda s, event: [*s, event.data["text"]], name="large", snapshots=kept)
+    with connect((tmp_path / "store").as_uri(), create=False) as opened:
+        assert opened.load("kept", decider).state == texts
 
 
 def test_the_page_is_enough_to_read_snapshots(tmp_path: Path):

@@ -13,19 +13,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstream import NO_STREAM, Decider, Event, EventStore, Expectation, Snapshots, connect
+from headstream import NO_STREAM, Decider, Event, EventStore, Expectation, RecordedEvent, Snapshots, connect
 from headstream.backends.files import FilesBackend
 from headstream.chance import bits80
 from headstream.drivers import sync
 from headstream.drivers.ids import uuid7
-from headstream.protocol import checkpoint, feed, intent, keys
+from headstream.protocol import checkpoint, feed, head, intent, keys
 from headstream.protocol.codec import FORMAT
 from headstream.protocol.intent import Intent
 from headstream.protocol.mark import Mark
+from headstream.protocol.ops import Found, Get, Matches, Put
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
-STORES = {f"format-{FORMAT}": (400, 3, 40, False), f"format-{FORMAT}-wide": (3000, 2, 200, True)}
-"""By name: ``tail_bytes``, ``fan_out``, how many changesets the longest stream has, and whether states are kept."""
+STORES = {
+    f"format-{FORMAT}": (400, 3, 40, False),
+    f"format-{FORMAT}-wide": (3000, 2, 200, True),
+    f"format-{FORMAT}-marks": (400, 3, 40, True),
+}
+"""By name: ``tail_bytes``, ``fan_out``, how many changesets the longest stream has, and whether states are kept.
+
+The first two were written before checkpoints had seven fields, and before states had fingerprints.
+"""
 LONG = "long-東京"
 STREAMS = {
     "short": 1,
@@ -35,10 +43,13 @@ STREAMS = {
 }
 ABANDONED = ["never/was", "short"]
 """Streams to which somebody began to append an hour ago: one does not exist."""
+FENCED = "Order_1/é ü"
+"""A stream with events whose head was fenced, and not written since."""
 UNPUBLISHED = ["short", "new", LONG]
 """Streams that were appended to after the feed was advanced for the last time."""
 
-CHECKPOINTS = {"mailer": 7, "report/é 1": 0}
+CHECKPOINTS = {"mailer": (7, False), "report/é 1": (0, False), "standby": (9, True)}
+"""By name: the position, and whether the worker has ended and released it."""
 
 
 def events_of(stream: str, changeset: int) -> list[Event]:
@@ -59,9 +70,9 @@ def plain(data: Any) -> Any:
 def append_all(store: EventStore, long: int) -> None:
     """Every stream, while the feed is advanced now and then."""
     for stream, changesets in (STREAMS | {LONG: long}).items():
-        head: Expectation = NO_STREAM
+        at: Expectation = NO_STREAM
         for number in range(changesets):
-            head = store.append(stream, events_of(stream, number), expected=head, key=f"key-{number}")
+            at = store.append(stream, events_of(stream, number), expected=at, key=f"key-{number}")
             if number % 3 == 2:
                 store.advance()
     store.advance()
@@ -75,6 +86,13 @@ def keep_states(store: EventStore) -> None:
         decider = Decider(list[str], lambda s, event: [*s, event.data["text"]], name=name, snapshots=kept)
         event = Event("Text", {"text": (f"{number} " * size)[:size]})
         store.transact("kept", decider, partial(deciding, event), key=f"key-{number}")
+    timed = Decider(list[str], with_time, name="timed", snapshots=Snapshots(list[str], every=1), recorded=True)
+    store.transact("kept", timed, partial(deciding, Event("Text", {"text": "last"})), key="key-7")
+
+
+def with_time(state: list[str], _event: object, recorded: RecordedEvent) -> list[str]:
+    """A state that depends on the time of the append, so that the one before the append is kept."""
+    return [*state, str(recorded.recorded_at)]
 
 
 def deciding(event: Event, _state: list[str]) -> Event:
@@ -85,9 +103,27 @@ def deciding(event: Event, _state: list[str]) -> Event:
 def abandon(store: EventStore, backend: FilesBackend, stream: str, seconds_ago: int) -> None:
     """Announce an append that never comes."""
     nanos = time.time_ns() - seconds_ago * 1_000_000_000
-    head = store.head(stream)
-    announced = Intent(uuid7(nanos, bits80()), stream, head.version if head else 0, nanos // 1000, [])
+    found = store.head(stream)
+    announced = Intent(uuid7(nanos, bits80()), stream, found.version if found else 0, nanos // 1000, [])
     backend.commit((), intent.put(announced))
+
+
+def save_checkpoints(store: EventStore, backend: FilesBackend) -> None:
+    """Each with the changeset of the feed at its position."""
+    reading = store.feed(advance=False)
+    marks = {event.position: reading.mark_of(event) for event in reading}
+    for name, (position, released) in CHECKPOINTS.items():
+        mark = marks.get(position, Mark(0))
+        sync.run(checkpoint.save(name, None, mark, "a-host:1", release=released), backend)
+
+
+def raise_fence(backend: FilesBackend) -> None:
+    """As a client does that has lost many races for the head of a stream."""
+    key = keys.head(FENCED)
+    found = backend.get(Get(key))
+    assert isinstance(found, Found)
+    fenced = head.fenced(head.decode(found.body, key, FENCED))
+    backend.commit((), Put(key, head.encode(fenced), Matches(found.etag)))
 
 
 def advance_and_die(store: EventStore, backend: FilesBackend) -> None:
@@ -109,7 +145,11 @@ def contents(store: EventStore, streams: list[str], fenced: list[str]) -> dict[s
         "feed": [[event.position, event.stream, event.version] for event in store.feed(advance=False)],
         "fenced": fenced,
         "unpublished": UNPUBLISHED,
-        "checkpoints": {one.name: [one.position, one.owner] for one in store.checkpoints()},
+        "checkpoints": {
+            one.name: [one.position, one.owner, one.changeset.hex() if one.changeset else None, one.released]
+            for one in store.checkpoints()
+        },
+        "fence": {FENCED: 1},
     }
 
 
@@ -123,8 +163,8 @@ def make(folder: Path, tail_bytes: int, fan_out: int, long: int, *, states: bool
         for stream in ABANDONED:
             abandon(store, backend, stream, seconds_ago=3600)
         store.advance()
-        for name, position in CHECKPOINTS.items():
-            sync.run(checkpoint.save(name, None, Mark(position), "a-host:1"), backend)
+        save_checkpoints(store, backend)
+        raise_fence(backend)
         for number in range(long, long + 3):
             store.append(LONG, events_of(LONG, number), key=f"key-{number}")
         advance_and_die(store, backend)
