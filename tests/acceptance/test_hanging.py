@@ -111,19 +111,20 @@ def started(ministack: Server, proxy: Proxy) -> Callable[..., object]:
 
 
 @pytest.mark.parametrize(
-    ("command", "when", "hanging"),
+    ("command", "when"),
     [
-        ("verify --jobs 4", ("/heads/s-", 2), 3),
-        ("verify --jobs 4", ("/segments/s-", 3), 3),
-        ("gc --jobs 4", ("/segments/s-", 2), 3),
-        ("gc --jobs 1", ("/segments/s-", 2), 1),
-        ("doctor", ("/probes/", 3), 3),
-        ("doctor", ("/probes/", 40), 2),
+        ("verify --jobs 4", ("/heads/s-", 2, 3)),
+        ("verify --jobs 4", ("/segments/s-", 3, 3)),
+        ("gc --jobs 4", ("/segments/s-", 2, 3)),
+        ("gc --jobs 1", ("/segments/s-", 2, 1)),
+        ("doctor", ("/probes/", 3, 3)),
+        ("doctor", ("/probes/", 40, 2)),
     ],
 )
-def test_a_command_that_waits_for_many_requests(command, when, hanging, url, proxy, started):
+def test_a_command_that_waits_for_many_requests(command, when, url, proxy, started):
     """It ends as interrupted, without a traceback."""
-    stopping = Stopping(proxy, *when)
+    part, answered, hanging = when
+    stopping = Stopping(proxy, part, answered)
     name, *options = command.split()
     with started(COMMAND, name, url, *options) as process:
         stopping.wait(process, hanging)
