@@ -8,8 +8,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
-import msgspec
-
 from headstream import limits
 from headstream.advancing import Advancer
 from headstream.backends.base import Backend
@@ -18,13 +16,12 @@ from headstream.decider import Decider
 from headstream.deciding import Transaction, nothing_to_do
 from headstream.decisions import Decision, Loaded
 from headstream.drivers import sync
-from headstream.errors import HeadstreamError, NotPublished
-from headstream.following import NOT_PUBLISHED, Follower, Streams, Wanted, check_after, check_checkpoint
+from headstream.errors import HeadstreamError
+from headstream.following import Follower, Streams, Wanted, check_after, check_checkpoint
 from headstream.metadata import Typed
 from headstream.model import ANY, Event, Expectation, Head, Settings, check_stream
 from headstream.protocol import layout
 from headstream.protocol.checkpoint import Checkpoint, forget, list_checkpoints
-from headstream.protocol.feed import Progress
 from headstream.protocol.layout import Layout, Reference
 from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Gen
@@ -102,7 +99,7 @@ class EventStore:
             since = self._run(self._session.feed_version())
         with self._turns.of(stream):
             head = self._append(request)
-        return self._publish(head, since) if publish else head
+        return self._advancer.publish(head, since) if publish else head
 
     def _append(self, request: Request) -> Head:
         """Append, in one's turn: writers of one process that raced each other would only cost refused commits."""
@@ -111,22 +108,6 @@ class EventStore:
         if self._session.is_advance_due():
             self._advancer.start()
         return head
-
-    def _publish(self, head: Head, since: int) -> Head:
-        """Advance until the changeset of ``head`` is in the feed."""
-        assert head.changeset is not None
-        try:
-            for attempt in range(1, limits.PUBLISH_ATTEMPTS + 1):
-                progress = self._advance()
-                after = since if attempt == 1 else 0  # a repeated append may be there for long
-                positions = self._run(self._session.positions(head.changeset, after))
-                if positions is not None:
-                    return msgspec.structs.replace(head, positions=positions)
-                if head.stream in progress.unreadable:
-                    raise progress.unreadable[head.stream]
-        except HeadstreamError as error:
-            raise NotPublished(f"{NOT_PUBLISHED}: {error.message}", head=head) from error
-        raise NotPublished(NOT_PUBLISHED, head=head)
 
     @overload
     def transact(  # type: ignore[overload-overlap]  # a pair is an iterable, too: the first that fits is meant
@@ -266,8 +247,8 @@ class EventStore:
         if limit is not None:
             check_number("limit", limit, 0)
         mark = check_after(after)
-        told = self._advance_to_read if advance else None
-        return FeedReading(self._recall, self._session, mark, wanted, limit, backwards=backwards, advance=told)
+        advancing = self._advancer.before_read if advance else None
+        return FeedReading(self._recall, self._session, mark, wanted, limit, backwards=backwards, advance=advancing)
 
     def advance(self, told: Callable[[int], object] | None = None) -> int:
         """Move into the feed what was appended and is not there yet; how many events that were.
@@ -282,22 +263,9 @@ class EventStore:
         :class:`RequestRejected`, :class:`StoreNotFound`.
         """
         self._session.check_feed()
-        progress = self._advance(told)
+        progress = self._advancer.advance(told)
         progress.check()
         return progress.published
-
-    def _advance(self, told: Callable[[int], object] | None = None) -> Progress:
-        """Advance as far as that is possible."""
-        progress = Progress()
-        while not progress.done:
-            progress = self._run(self._session.advance(progress))
-            if told is not None:
-                told(progress.published)
-        return progress
-
-    def _advance_to_read(self) -> None:
-        """Advance before the feed is read: what cannot be published is logged."""
-        self._session.report(self._advance().problems)
 
     def subscribe(
         self,

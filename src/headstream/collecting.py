@@ -11,9 +11,7 @@ How the work is found and done:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from heapq import merge
@@ -23,6 +21,7 @@ from uuid import UUID
 
 import msgspec
 
+from headstream.backends.crew import side_by_side
 from headstream.client import EventStore
 from headstream.errors import (
     CorruptData,
@@ -237,17 +236,12 @@ class _Collection:
             after = names[-1] if names else ""
 
     def _sweep_all(self, streams: Iterable[str]) -> None:
-        pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="headstream-gc")
-        pending: deque[Future[tuple[Swept, HeadstreamError | None]]] = deque()
-        try:
-            for stream in streams:
-                pending.append(pool.submit(self._sweep, stream))
-                if len(pending) > 2 * self._jobs:
-                    self._take(*pending.popleft().result())
-            for future in pending:
-                self._take(*future.result())
-        finally:
-            pool.shutdown(cancel_futures=True)
+        sweeps = side_by_side(self._sweep, streams, self._jobs, "headstream-gc", in_order=True)
+        for swept in sweeps:
+            try:
+                self._take(*swept)
+            except Exception as error:  # noqa: BLE001 - it is raised again, when no thread removes anything any more
+                sweeps.throw(error)
 
     def _sweep(self, stream: str) -> tuple[Swept, HeadstreamError | None]:
         """In a thread: all steps of the sweep of a stream, summed up, until an error ends it."""
@@ -295,7 +289,7 @@ class _Collection:
     def _advance(self) -> None:
         """Which settles the intents."""
         if not self._dry:
-            progress = self._store._advance()  # noqa: SLF001 - a part of the same shell
+            progress = self._store._advancer.advance()  # noqa: SLF001 - a part of the same shell
             self._store._session.report(progress.problems)  # noqa: SLF001
             self._sum = msgspec.structs.replace(self._sum, published=progress.published)
 

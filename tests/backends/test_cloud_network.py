@@ -301,8 +301,9 @@ class TestTogether:
             assert backend.commit(PRELUDE, HEAD) == Stored('"1"')
         assert sent[-1] == "heads/a"
 
-    def test_one_object_needs_no_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The usual append, an intent and a head, starts no thread."""
+    @pytest.mark.parametrize("main", [True, False])
+    def test_one_object_is_sent_by_the_thread_of_the_head(self, monkeypatch: pytest.MonkeyPatch, main: bool) -> None:
+        """The usual append, an intent and a head: of the caller, but for the main thread, which signals may interrupt."""
         threads = []
 
         class Store:
@@ -312,8 +313,16 @@ class TestTogether:
 
         with closing(CloudBackend(self.URL, **self.OPTIONS)) as backend:
             monkeypatch.setattr(backend, "_writes", Store())
-            backend.commit(PRELUDE[:1], HEAD)
-        assert threads == [threading.current_thread()] * 2
+            caller = threading.current_thread()
+            if main:
+                backend.commit(PRELUDE[:1], HEAD)
+            else:
+                caller = threading.Thread(target=backend.commit, args=(PRELUDE[:1], HEAD))
+                caller.start()
+                caller.join()
+        assert len(threads) == 2
+        assert threads[0] is threads[1]
+        assert (threads[0] is caller) is not main
 
     async def test_tasks_send_a_prelude_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each of three writes waits for the two others to have begun."""

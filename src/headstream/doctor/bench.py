@@ -2,7 +2,8 @@
 
 Rules:
 
-* Whatever is written is noted first, and removed at the end, also after an error or Ctrl-C.
+* Whatever is written is noted first, and removed at the end, also after an error or Ctrl-C; after the latter if the storage
+  answers within a few seconds.
 * No request begins after the time is over, or after somebody has stopped the examination.
 * What happens on several connections at once happens here.
 """
@@ -12,13 +13,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import count
+from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias, TypeVar
 
 from headstream import limits
 from headstream.backends.base import Backend
+from headstream.backends.workers import Workers, answer
 from headstream.doctor.bounds import LEAST_ROUNDS, Bounds
 from headstream.doctor.places import Place
 from headstream.errors import HeadstreamError, UnsuitableBackend
@@ -47,6 +50,8 @@ PREPARED_TOGETHER: Final = 100
 """Objects in one commit of those that a check needs before it begins."""
 PATIENCE: Final = 300.0
 """Seconds that a racer waits for the others to begin."""
+HURRY: Final = 3.0
+"""Seconds that removing what was written may take after an interrupt: the storage may not answer. A command ends by itself in less than 5."""
 SWEEPS: Final = 3
 """How often the end looks for what is left: a write whose answer was lost may arrive late."""
 
@@ -151,7 +156,9 @@ class Bench:
         self._numbers = count(1)
         self._share_ends = float("inf")
         self._used = self._closed = False
-        self._pool = ThreadPoolExecutor(bounds.connections, thread_name_prefix="headstream-doctor")
+        self._workers = Workers(self, "headstream-doctor", bounds.connections + 1)  # and one that removes what is left
+        self._begun = 0
+        self._ended: SimpleQueue[None] = SimpleQueue()
         with ExitStack() as opening:
             clients: list[Client] = []
             for _ in range(bounds.connections):
@@ -185,15 +192,18 @@ class Bench:
         start = threading.Barrier(len(calls))
 
         def begin(call: Callable[[], T]) -> T | Fault:
-            start.wait(PATIENCE)
             try:
+                start.wait(PATIENCE)
                 return call()
             except FAULTS as fault:
                 return fault
+            finally:
+                self._ended.put(None)
 
         try:
-            futures = [self._pool.submit(begin, call) for call in calls]
-            return [future.result() for future in futures]
+            self._begun += len(calls)
+            waits = [self._workers.begin(partial(begin, call)) for call in calls]
+            return [wait() for wait in waits]
         except BaseException:
             start.abort()  # who has not begun shall not wait for who never will
             raise
@@ -225,17 +235,32 @@ class Bench:
         """Objects that were written and may still be there."""
         return len(self._written)
 
-    def close(self) -> None:
-        """Stop the threads, remove what is left, close the connections. Idempotent."""
+    def close(self, *, hurry: bool = False) -> None:
+        """Remove what is left, close the connections. Idempotent.
+
+        In a ``hurry``, as after an interrupt, it waits only a few seconds for the storage; :attr:`left` is what may be there.
+        """
         if self._closed:
             return
         self._closed = self.meter.stopped = True
         with self._resources:
-            self._pool.shutdown(cancel_futures=True)
-            self.meter.stopped, self.meter.deadline = False, float("inf")
-            for _ in range(SWEEPS if self._used else 0):
-                with suppress(*FAULTS, HeadstreamError):
-                    self.tidy()
-                    self._written.update(self.clients[-1].page(f"{self.prefix}/").keys)
-                if not self._written:
-                    break
+            if hurry:
+                removed: SimpleQueue[tuple[None, BaseException | None]] = SimpleQueue()
+                self._workers.start(partial(answer, self._remove, removed))
+                with suppress(Empty):
+                    removed.get(timeout=HURRY)
+            else:
+                self._remove()
+            self._workers.close()
+
+    def _remove(self) -> None:
+        """When no call is running any more, remove what was written."""
+        for _ in range(self._begun):
+            self._ended.get()
+        self.meter.stopped, self.meter.deadline = False, float("inf")
+        for _ in range(SWEEPS if self._used else 0):
+            with suppress(*FAULTS, HeadstreamError):
+                self.tidy()
+                self._written.update(self.clients[-1].page(f"{self.prefix}/").keys)
+            if not self._written:
+                break

@@ -69,7 +69,8 @@ class Examination:
     """The checks of one place, to be iterated inside a ``with`` block; :func:`examine` does both.
 
     Iterating makes the checks, and yields the finding of each as soon as it is there. Leaving the block removes all that
-    was written, also after an error or Ctrl-C; then :attr:`left` says how many objects could not be removed.
+    was written, also after an error or Ctrl-C, when it takes a few seconds at most; then :attr:`left` says how many objects
+    could not be removed.
     """
 
     def __init__(
@@ -120,7 +121,8 @@ class Examination:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._resources.close()
+        with self._resources:
+            self._opened().close(hurry=kind is not None and not issubclass(kind, Exception))
 
     def __iter__(self) -> Iterator[Finding]:
         """Make the checks, once.

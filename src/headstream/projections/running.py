@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
@@ -14,6 +13,8 @@ from uuid import UUID
 
 from headstream import limits
 from headstream.aio import AsyncEventStore
+from headstream.backends.beside import future_of, settled
+from headstream.backends.workers import Workers
 from headstream.client import EventStore
 from headstream.errors import CheckpointLost, InvalidInput
 from headstream.following import check_standby
@@ -282,19 +283,16 @@ class AsyncProjection(Definition):
 class _Thread:
     """The thread of a run, in which its database is used."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
+    def __init__(self) -> None:
+        self._workers = Workers(self, "headstream-projection", 1)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``function`` in the thread. It is always finished, and what it raises comes through before a cancellation does."""
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                await asyncio.wait([future])
-            raise
+        """Call ``function`` in the thread. It is always finished, before a cancellation comes through."""
+        return await settled(asyncio.wrap_future(future_of(partial(function, *args, **kwargs), self._workers)))
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._workers.close()
 
 
 @contextmanager
@@ -305,8 +303,8 @@ def _working(definition: Definition, store_id: UUID) -> Iterator[Work]:
 
 @asynccontextmanager
 async def _working_in_a_thread(definition: Definition, store_id: UUID) -> AsyncIterator[tuple[_Thread, Work]]:
-    with definition.logging_its_end(), ThreadPoolExecutor(1, thread_name_prefix="headstream-projection") as pool:
-        thread, stack = _Thread(pool), ExitStack()
+    with definition.logging_its_end(), closing(_Thread()) as thread:
+        stack = ExitStack()
         try:
             yield thread, await thread.run(stack.enter_context, _working(definition, store_id))
         finally:

@@ -72,6 +72,8 @@ class Extensions(msgspec.Struct, frozen=True):
     """The oldest changesets of the tail, compressed (:mod:`headstream.protocol.tail`)."""
 
 
+_BUILT: Final = msgspec.msgpack.Decoder(Extensions)
+"""Has msgspec make here what it keeps of the class and those in it: two threads that make it at once crash the process."""
 KNOWN: Final = frozenset(Extensions.__struct_fields__)
 """The names that this code knows in the extensions of a head."""
 

@@ -74,6 +74,8 @@ class Fields(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 _fields: Final = msgspec.msgpack.Decoder(Fields)
 Listed = Annotated[list[Snapshot], msgspec.Meta(min_length=1, max_length=limits.MAX_SNAPSHOTS)]
+_BUILT: Final = msgspec.msgpack.Decoder(Listed)
+"""As in :mod:`.head`: made before there are threads."""
 
 
 def listed(value: Any) -> list[Snapshot]:

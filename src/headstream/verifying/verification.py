@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from headstream.backends.base import metadata_of
+from headstream.backends.crew import side_by_side
 from headstream.client import EventStore
 from headstream.errors import CorruptData, InvalidInput, UnsuitableBackend, UnsupportedFormat
 from headstream.protocol import fault, gc, inventory, keys, leftovers
@@ -21,13 +22,13 @@ from headstream.protocol.checkpoint import Checkpoint
 from headstream.protocol.fault import Fault, Kind, Mend
 from headstream.protocol.head import Known
 from headstream.protocol.verify import Describe, Opened, Walk, begin, open_head, step
-from headstream.verifying.crew import side_by_side
 from headstream.verifying.report import Progress, Report
 from headstream.verifying.streams import Checked, StreamCheck
 
 JOBS: Final = 8
 """Streams that are checked at once, by default."""
 MAX_JOBS: Final = 256
+_THREADS: Final = "headstream-verify"
 
 
 def verify(store: EventStore, *, jobs: int = JOBS, progress: Callable[[Progress], None] | None = None) -> Verification:
@@ -160,11 +161,11 @@ class Verification(Iterator[Fault]):
         announced = self.store.settings.feed and feed is not None
         check = StreamCheck(self._run, self._describe, self.census, feed, announced=announced).check
         strays: list[Fault] = []
-        for checked in side_by_side(check, self._listed(strays), self.jobs):
+        for checked in side_by_side(check, self._listed(strays), self.jobs, _THREADS):
             yield from self._note(checked)
         yield from strays
         unlisted = [name for name in self.census.streams if name not in self.versions and name not in self._unread]
-        for checked in side_by_side(check, unlisted, self.jobs):
+        for checked in side_by_side(check, unlisted, self.jobs, _THREADS):
             yield from self._note(checked)
 
     def _listed(self, faults: list[Fault]) -> Iterator[str]:
@@ -218,7 +219,7 @@ class Verification(Iterator[Fault]):
                 yield from fresh
 
     def _sweep_all(self, streams: Iterable[str]) -> Iterator[Fault]:
-        for number, (objects, faults) in enumerate(side_by_side(self._sweep, streams, self.jobs), 1):
+        for number, (objects, faults) in enumerate(side_by_side(self._sweep, streams, self.jobs, _THREADS), 1):
             self._tell("objects", number)
             fresh = [found for found in faults if found.key not in self._keys]
             self.report.garbage += objects if any(found.kind is Kind.GARBAGE for found in fresh) else 0
