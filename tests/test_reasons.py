@@ -276,7 +276,7 @@ with connect(sys.argv[1]) as store:
 def test_a_locked_database_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program keeps the file locked."""
     monkeypatch.setattr("headstream.limits.FAULT_ATTEMPTS", 1)
-    monkeypatch.setattr("headstream.backends.sqlite_file.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("headstream.limits.BUSY_SECONDS", 0.05)
     path = tmp_path / "shop.db"
     with connect(str(path)) as store:
         store.append("order-1", Event("OrderPlaced"))

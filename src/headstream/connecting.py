@@ -304,14 +304,15 @@ def _opened(location: Location, create: bool, options: dict[str, Any], seconds: 
         from headstream.backends.cloud import CloudBackend  # noqa: PLC0415 - needs an extra
 
         return CloudBackend(location.url, **_timed(options, seconds))
+    timed = _timed({}, seconds)
     if location.kind == "sqlite":
         from headstream.backends.sqlite import SqliteBackend  # noqa: PLC0415 - opens no door that is not used
 
-        return SqliteBackend(location.path, create=create)
+        return SqliteBackend(location.path, create=create, **timed)
     if location.kind == "file":
         from headstream.backends.files import FilesBackend  # noqa: PLC0415
 
-        return FilesBackend(location.path, create=create)
+        return FilesBackend(location.path, create=create, **timed)
     return MemoryBackend()
 
 

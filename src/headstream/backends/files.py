@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -78,6 +79,7 @@ class FilesBackend:
     Args:
         path: The folder, on a disk of this machine: file locks of network file systems are not to be relied on.
         create: Make the folder, and those that it is in, if there is none.
+        timeout: Seconds of one call of the store. A quarter of it a write waits at most for other processes.
 
     Raises:
         StoreNotFound: There is no such folder, and ``create=False``.
@@ -89,7 +91,8 @@ class FilesBackend:
     default_tail = 16 * limits.KIB
     default_poll = (0.01, 0.25)
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+    def __init__(self, path: str | Path, *, create: bool = True, timeout: float = limits.LOCAL_TIMEOUT) -> None:
+        self._patience = limits.REQUEST_PART * timeout
         self._root = Path(path).absolute()
         self._name = str(self._root)
         self._closed = False
@@ -173,12 +176,13 @@ class FilesBackend:
 
     def commit(self, prelude: Sequence[Put], head: Put) -> Stored | Refused:
         """All of ``prelude``, then ``head`` under its condition. A commit that is refused leaves nothing."""
+        until = time.monotonic() + self._patience
         path = path_of(head.key)
         before = [(put, path_of(put.key)) for put in prelude]
         with self._using():
             lock = self._lock_of(path)
             with lock.threads, lock.file() as file:
-                lock.take(file)
+                lock.take(file, until)
                 if not self._holds(head, path):
                     return REFUSED
                 self._put_prelude(before)
@@ -187,6 +191,7 @@ class FilesBackend:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove the objects that are there. Folders stay: another process may be about to use them."""
+        until = time.monotonic() + self._patience
         paths = tuple(map(path_of, keys))
         by_lock: defaultdict[FileLock, Paths] = defaultdict(list)
         with self._using():
@@ -194,7 +199,7 @@ class FilesBackend:
                 by_lock[self._lock_of(path)].append(path)
             for lock, locked in by_lock.items():
                 with lock.threads, lock.file() as file:
-                    lock.take(file)
+                    lock.take(file, until)
                     for path in locked:
                         self._disk.remove(path)
             for folder in _folders(paths):
