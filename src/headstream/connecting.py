@@ -155,7 +155,7 @@ def connect(
     ``GOOGLE_APPLICATION_CREDENTIALS``, … as obstore reads them), or from ``options``, which are obstore's configuration keys
     (``account_key=…``, ``endpoint=…``, ``client_options={…}``). An option or a variable that is empty or ``None`` is not set.
 
-    Raises :class:`InvalidInput`, :class:`StoreNotFound`, :class:`AccessDenied`, :class:`Unavailable`,
+    Raises :class:`InvalidInput`, :class:`StoreNotFound`, :class:`AccessDenied`, :class:`Unavailable`, :class:`RequestRejected`,
     :class:`UnsuitableBackend`, :class:`UnsupportedFormat`, :class:`CorruptData`.
     """
     seconds = _seconds(url, timeout)

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Final
 
 from headstream.backends import forks
-from headstream.backends.osfaults import adopt
+from headstream.backends.osfaults import UNSUPPORTED, adopt, check_plain, without_wait
 from headstream.backends.workers import spawn
 from headstream.errors import InvalidInput
 from headstream.protocol.ops import NotApplied
@@ -137,7 +137,9 @@ class FileLock:
                 "this thread is in the middle of a write: do not use the store in a signal handler, set a flag there"
             )
         try:
-            return FileIO(self._path)  # for reading: that is enough, and all that another owner's file may allow
+            return FileIO(
+                self._path, opener=without_wait
+            )  # for reading: that is enough, and all that another owner's file may allow
         except FileNotFoundError:
             if not create:
                 raise
@@ -154,8 +156,14 @@ class FileLock:
                 while not _try(file):
                     self._queue(file, until)
             except OSError as error:
-                raise NotApplied(f"{self._path} cannot be locked: {error.strerror}") from error
-            if os.fstat(file.fileno()).st_nlink:
+                if error.errno in UNSUPPORTED:
+                    raise
+                raise NotApplied(
+                    f"{self._path} cannot be locked: {error.strerror}", code=errno.errorcode.get(error.errno or 0)
+                ) from error
+            about = os.fstat(file.fileno())
+            check_plain(about, self._path)
+            if about.st_nlink:
                 return
             with self._new() as again:  # it was deleted: those who come now lock another one
                 os.dup2(again.fileno(), file.fileno(), inheritable=False)
@@ -203,7 +211,7 @@ class FileLock:
         try:
             made = FileIO(self._path, "x", opener=lambda path, flags: os.open(path, flags, mode))
         except FileExistsError:
-            return FileIO(self._path)
+            return FileIO(self._path, opener=without_wait)
         with made:
             adopt(made.fileno(), like)
-        return FileIO(self._path)
+        return FileIO(self._path, opener=without_wait)

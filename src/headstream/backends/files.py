@@ -34,7 +34,7 @@ from headstream import limits
 from headstream.backends.durable import DurableFolder, make_durably
 from headstream.backends.filelock import FileLock
 from headstream.backends.filenames import beginning_of, key_of, path_of
-from headstream.backends.osfaults import explain_os
+from headstream.backends.osfaults import check_plain, explain_os, open_file
 from headstream.errors import InvalidInput, StoreNotFound
 from headstream.protocol.ops import (
     MISSING,
@@ -69,6 +69,7 @@ _HARMLESS: Final = {
     errno.ENOTDIR,
     errno.EXDEV,
     errno.ENAMETOOLONG,
+    errno.ELOOP,
 }
 """Errors by which the system says that it did not rename anything. After others, nobody knows."""
 
@@ -84,6 +85,7 @@ class FilesBackend:
     Raises:
         StoreNotFound: There is no such folder, and ``create=False``.
         InvalidInput: ``path`` is something else than a folder.
+        RequestRejected: The path is too long, or leads through a loop of links or something that is no folder.
         AccessDenied: The folder may not be made.
     """
 
@@ -132,9 +134,9 @@ class FilesBackend:
 
     def _read(self, path: str) -> bytes | None:
         try:
-            with self._disk.full(path).open("rb", buffering=0) as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            with FileIO(self._disk.full(path), opener=open_file) as file:
+                return file.readall()
+        except FileNotFoundError:
             self._check_root()
             return None
 
@@ -168,7 +170,7 @@ class FilesBackend:
                 text = beginning_of(entry.name)
                 if text is None:
                     continue
-                is_folder = entry.is_dir()
+                is_folder = _is_folder(entry)
                 text = beginning + (text if is_folder else text.removesuffix("/"))
                 yield text, f"{path}/{entry.name}" if path else entry.name, is_folder
 
@@ -232,7 +234,15 @@ class FilesBackend:
         if isinstance(put.when, Matches):
             body = self._read(path)
             return body is not None and _etag(body) == put.when.etag
-        return not isinstance(put.when, Absent) or not os.path.lexists(self._disk.full(path))
+        if not isinstance(put.when, Absent):
+            return True
+        full = self._disk.full(path)
+        if not os.path.lexists(full):
+            return True
+        if not full.exists():
+            raise OSError(errno.ELOOP, "a link to nothing", str(full))
+        check_plain(full.stat(), str(full))
+        return False
 
     def _lock_of(self, path: str) -> FileLock:
         self._disk.make(LOCKS)
@@ -275,6 +285,13 @@ class FilesBackend:
 
 def _etag(body: bytes) -> str:
     return blake2b(body, digest_size=16).hexdigest()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links, which is told to who reads it
+        return False
 
 
 def _folders(paths: Iterable[str]) -> set[str]:

@@ -34,7 +34,7 @@ from headstream.backends import forks
 from headstream.backends.filelock import FileLock
 from headstream.backends.grouping import Group, Job
 from headstream.backends.sqlite_faults import beside, explain, is_damage, is_doubtful
-from headstream.backends.sqlite_file import check_room, connect_reader, connect_writer, prepare
+from headstream.backends.sqlite_file import check_room, connect_reader, connect_writer, prepare, resolved
 from headstream.backends.sqlite_pool import Pool
 from headstream.chance import bits80
 from headstream.errors import InvalidInput
@@ -108,6 +108,7 @@ class SqliteBackend:
         StoreNotFound: The folder, or with ``create=False`` the store, does not exist.
         InvalidInput: The file is something else than a store.
         UnsupportedFormat: A newer headstream made it.
+        RequestRejected: The path is too long, or leads through a loop of links or something that is no folder.
         AccessDenied: The file, or its folder, may not be written.
         CorruptData: The file is damaged.
         NotApplied: Another program keeps it locked.
@@ -119,7 +120,7 @@ class SqliteBackend:
 
     def __init__(self, path: str | Path, *, create: bool = True, timeout: float = limits.LOCAL_TIMEOUT) -> None:
         self._patience = limits.REQUEST_PART * timeout
-        self._path = Path(path).resolve()  # the name by which SQLite finds the log too, whatever link was given
+        self._path = resolved(Path(path))
         self._folder = str(self._path.parent)
         self._lock = FileLock(beside(self._path, "-lock"), like=self._path)
         self._group = Group(self._serve, GROUP)

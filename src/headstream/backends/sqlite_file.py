@@ -36,6 +36,17 @@ _SHARED_PAGE: Final = 4096
 """SQLite writes one byte into each page of so many bytes of the file that it shares memory by."""
 
 
+def resolved(path: Path) -> Path:
+    """The name by which SQLite finds the log too, whatever link was given."""
+    try:
+        return path.resolve(strict=path.is_symlink())
+    except FileNotFoundError:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # Python before 3.13 has an error of its own for a loop of links
+        known = error if isinstance(error, OSError) else OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        raise explain(known, path, creating=True) from error
+
+
 def prepare(path: Path, pool: Pool, lock: FileLock, until: float, *, create: bool) -> None:
     """See to it that there is a store in the file ``path``; make one if there is nothing and ``create`` says so.
 
@@ -131,6 +142,8 @@ def _check_place(path: Path) -> None:
         raise StoreNotFound(f"{folder} is no folder: create it, or correct the path of the store")
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder: name a database file, or use file:// for a folder of files")
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"{path} is no plain file: name a database file")
 
 
 def _connect(path: Path, slot: Slot, how: str) -> sqlite3.Connection:
