@@ -36,7 +36,9 @@ Settings: TypeAlias = Mapping[str, str]
 def create_container(url: str | os.PathLike[str], **options: Any) -> bool:
     """Make the container or bucket of a cloud URL, or the folder that a local store is to lie in.
 
-    Takes the URLs and options of :func:`headstream.connect`. Returns whether something was made: repeating it is safe.
+    Takes the URLs and options of :func:`headstream.connect`. Repeating it is safe. Returns whether it was missing when this call looked: of several that look at the
+    same time, each that found nothing returns true. Who has made it is not known, since an answer can be lost, and a creation that an SDK repeats then finds
+    what it has made itself.
 
     Raises :class:`~headstream.errors.AccessDenied` when the credentials do not permit it,
     :class:`~headstream.errors.Unavailable` when the service does not answer, and
@@ -57,7 +59,27 @@ def create_container(url: str | os.PathLike[str], **options: Any) -> bool:
         return False
     named = {name: value for name, value in options.items() if name not in ("client_options", "retry_config")}
     given = Options.of(address.scheme, options.get("client_options"), named)
-    return _CREATORS[address.scheme](address, given.values)
+    try:
+        _CREATORS[address.scheme](address, given.values)
+    except _TakenError as taken:  # perhaps by this call, whose answer was lost
+        if not _is_usable(CloudBackend(url, **options)):
+            raise taken.failure from None
+    return True
+
+
+class _TakenError(Exception):
+    """The name is taken, by whomever."""
+
+    def __init__(self, failure: HeadstreamError) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+def _is_usable(backend: Backend) -> bool:
+    try:
+        return _exists(backend)
+    except AccessDenied:
+        return False
 
 
 def _exists(backend: Backend) -> bool:
@@ -90,7 +112,7 @@ def _make_folder(folder: Path) -> bool:
         folder.mkdir(parents=True)
     except FileExistsError:
         if folder.is_dir():
-            return False
+            return True  # another was faster
         raise InvalidInput(f"{folder} is a file: a store needs a folder there") from None
     except NotADirectoryError:
         raise InvalidInput(f"a part of {folder} is a file: a store needs a folder there") from None
@@ -103,7 +125,7 @@ def _make_folder(folder: Path) -> bool:
     return True
 
 
-def _create_azure(address: Address, settings: Settings) -> bool:
+def _create_azure(address: Address, settings: Settings) -> None:
     blob, core = _sdk("azure.storage.blob", "azure"), _sdk("azure.core.exceptions", "azure")
     account = settings.get("account_name")
     if not account:
@@ -129,12 +151,12 @@ def _create_azure(address: Address, settings: Settings) -> bool:
     except core.HttpResponseError as error:
         code = str(getattr(error, "error_code", "") or "")
         if code == "ContainerAlreadyExists":
-            return False
+            return
         failure = _failure(address, error.status_code or 0, code)
     except core.AzureError:
         failure = _unanswered(address)
     else:
-        return True
+        return
     raise failure
 
 
@@ -147,7 +169,7 @@ def _azure_identity() -> Any:
         ) from None
 
 
-def _create_s3(address: Address, settings: Settings) -> bool:
+def _create_s3(address: Address, settings: Settings) -> None:
     boto3, core = _sdk("boto3", "s3"), _sdk("botocore.exceptions", "s3")
     config = _sdk("botocore.config", "s3").Config(
         connect_timeout=CONNECT_SECONDS, read_timeout=REQUEST_SECONDS, retries={"total_max_attempts": ATTEMPTS}
@@ -170,7 +192,7 @@ def _create_s3(address: Address, settings: Settings) -> bool:
     except core.ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code == "BucketAlreadyOwnedByYou":
-            return False
+            return
         failure = _failure(address, int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)), code)
     except core.NoCredentialsError:
         failure = AccessDenied(
@@ -179,11 +201,11 @@ def _create_s3(address: Address, settings: Settings) -> bool:
     except (core.BotoCoreError, core.HTTPClientError):
         failure = _unanswered(address)
     else:
-        return True
-    raise failure
+        return
+    raise _TakenError(failure) if failure.details.get("code") == "BucketAlreadyExists" else failure
 
 
-def _create_gcs(address: Address, settings: Settings) -> bool:
+def _create_gcs(address: Address, settings: Settings) -> None:
     storage, core = _sdk("google.cloud.storage", "gcs"), _sdk("google.api_core.exceptions", "gcs")
     auth = _sdk("google.auth.exceptions", "gcs")
     retries = _sdk("google.cloud.storage.retry", "gcs").DEFAULT_RETRY.with_timeout(REQUEST_SECONDS)
@@ -202,8 +224,8 @@ def _create_gcs(address: Address, settings: Settings) -> bool:
             "there are no usable credentials: set GOOGLE_APPLICATION_CREDENTIALS", store=str(address)
         )
     else:
-        return True
-    raise failure
+        return
+    raise _TakenError(failure) if failure.details.get("code") == "BucketAlreadyExists" else failure
 
 
 @contextmanager
@@ -238,7 +260,7 @@ def _service_account(settings: Settings) -> Mapping[str, Any]:
     return account if account.get("type", "service_account") == "service_account" else {}
 
 
-_CREATORS: Final[Mapping[str, Callable[[Address, Settings], bool]]] = {
+_CREATORS: Final[Mapping[str, Callable[[Address, Settings], None]]] = {
     "az": _create_azure,
     "s3": _create_s3,
     "gs": _create_gcs,
