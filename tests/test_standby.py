@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self, TypeVar
 
 import pytest
@@ -98,8 +98,10 @@ class Blocked:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *raised: object) -> None:
-        self._run(self._inner.__aexit__(*raised))
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run(self._inner.__aexit__(kind, error, trace))
 
     def save(self) -> None:
         """Save the checkpoint."""
@@ -187,9 +189,9 @@ def follow(store: Any, **options: Any) -> Any:
     return store.subscribe(checkpoint="w", standby=PATIENCE, poll=(5, 5), **options)
 
 
-def took(subscription: Subscription) -> bool:
+def took(subscription: Any) -> bool:
     """Whether the checkpoint is this worker's."""
-    return subscription._follower.begun
+    return bool(subscription._follower.begun)
 
 
 def test_the_first_begins_at_once(either, clock):
@@ -273,7 +275,7 @@ class Crew:
     def look(self, number: int, now: float) -> bool:
         """One looks; whether the checkpoint is its own."""
         sync.run(self.followers[number].begin(now), self._place)
-        return self.followers[number].begun
+        return bool(self.followers[number].begun)
 
     def save(self, number: int, now: float, *, release: bool = False) -> None:
         """One saves."""

@@ -169,8 +169,27 @@ class TestClouds:
         with Proxy(server.address) as proxy:
             address = proxy.address
         use(server.environment(address))
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="Connection refused"):
             create_container(fresh_url(server), retry_config={"max_retries": 0})
+
+    @pytest.mark.parametrize("name", ["azurite", "ministack"])
+    def test_nobody_listens_to_the_sdk(
+        self,
+        request: pytest.FixtureRequest,
+        monkeypatch: pytest.MonkeyPatch,
+        use: Callable[[dict[str, str]], None],
+        name: str,
+    ) -> None:
+        """What the creation itself met is told: the endpoint and the reason, and no credential."""
+        server: Server = request.getfixturevalue(name)
+        monkeypatch.setattr(CloudBackend, "list", _no_container)
+        for host, code in (("127.0.0.1:9", "ECONNREFUSED"), ("storage.invalid", "dns")):
+            use(server.environment(f"http://{host}"))
+            with pytest.raises(Unavailable) as raised:
+                create_container(fresh_url(server))
+            assert raised.value.details["endpoint"] == host
+            assert raised.value.details["code"] == code
+            assert raised.value.__context__ is None
 
 
 class TestMissingSdk:

@@ -272,7 +272,7 @@ def _checkpoint_target(name: str, fields: checkpoint.Fields, written: int = 7) -
     def read(body: bytes) -> bytes:
         found = checkpoint.decode(body, key, "etag")
         again = (found.name, found.id, found.position, found.owner, found.micros, found.mark.changeset, found.released)
-        stored, _ = codec.unseal("checkpoint", body, key, msgspec.msgpack.Decoder(list))
+        stored, _ = codec.unseal("checkpoint", body, key, msgspec.msgpack.Decoder(list))  # type: ignore[type-var]  # to count them
         return codec.seal("checkpoint", again[: len(stored)])
 
     first = pack(msgspec.structs.astuple(fields)[:written])

@@ -12,6 +12,8 @@ import errno
 import importlib
 import json
 import os
+import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -153,8 +155,8 @@ def _create_azure(address: Address, settings: Settings) -> None:
         if code == "ContainerAlreadyExists":
             return
         failure = _failure(address, error.status_code or 0, code)
-    except core.AzureError:
-        failure = _unanswered(address)
+    except core.AzureError as error:
+        failure = _unanswered(address, endpoint, error)
     else:
         return
     raise failure
@@ -198,8 +200,8 @@ def _create_s3(address: Address, settings: Settings) -> None:
         failure = AccessDenied(
             "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", store=str(address)
         )
-    except (core.BotoCoreError, core.HTTPClientError):
-        failure = _unanswered(address)
+    except (core.BotoCoreError, core.HTTPClientError) as error:
+        failure = _unanswered(address, settings.get("endpoint_url_s3") or settings.get("endpoint"), error)
     else:
         return
     raise _TakenError(failure) if failure.details.get("code") == "BucketAlreadyExists" else failure
@@ -217,8 +219,8 @@ def _create_gcs(address: Address, settings: Settings) -> None:
         failure = _failure(address, 409, "BucketAlreadyExists")
     except core.GoogleAPICallError as error:
         failure = _failure(address, int(error.code or 0), type(error).__name__)
-    except (auth.TransportError, core.RetryError, OSError):
-        failure = _unanswered(address)
+    except (auth.TransportError, core.RetryError, OSError) as error:
+        failure = _unanswered(address, settings.get("base_url"), error)
     except auth.GoogleAuthError:
         failure = AccessDenied(
             "there are no usable credentials: set GOOGLE_APPLICATION_CREDENTIALS", store=str(address)
@@ -288,5 +290,39 @@ def _failure(address: Address, status: int, code: str) -> HeadstreamError:
     return InvalidInput("the storage does not create a container of this name, or in this region", **details)
 
 
-def _unanswered(address: Address) -> HeadstreamError:
-    return Unavailable("the storage cannot be reached: check the endpoint and the network", store=str(address))
+def _unanswered(address: Address, endpoint: str | None, error: BaseException) -> HeadstreamError:
+    """No answer came. The text of ``error`` stays out, too; what failed is looked for in what caused it."""
+    details: dict[str, object] = {"store": str(address)}
+    place = urlsplit(endpoint or "").netloc.rpartition("@")[2]
+    if place:
+        details["endpoint"] = place
+    if why := _why(error):
+        details["reason"], details["code"] = why
+    return Unavailable("the storage cannot be reached: check the endpoint and the network", **details)
+
+
+def _why(error: BaseException) -> tuple[str, str] | None:
+    """The reason and the code of the error of the system that is behind one of an SDK, if there is any."""
+    waiting, known = [error], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in known:
+            continue
+        known.add(id(found))
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return "the certificate is not trusted", "certificate"
+        if isinstance(found, socket.gaierror) or type(found).__name__ == "NameResolutionError":  # of urllib3
+            return "the name of the endpoint cannot be resolved", "dns"
+        if isinstance(found, OSError) and found.errno is not None and found.errno in errno.errorcode:
+            return os.strerror(found.errno), errno.errorcode[found.errno]
+        if isinstance(found, TimeoutError):
+            return "no answer in time", "timeout"
+        behind = (
+            found.__cause__,
+            found.__context__,
+            getattr(found, "reason", None),
+            getattr(found, "inner_exception", None),
+            *found.args,
+        )
+        waiting += [each for each in behind if isinstance(each, BaseException)]
+    return None
