@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
 from cryptography import x509
@@ -23,7 +24,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from headstream import Event, OutcomeUnknown, Unavailable, connect
+from headstream import Event, OutcomeUnknown, Unavailable, connect, limits
+from headstream.protocol import keys
+from servers.base import Server
+from servers.proxy import Answer, Proxy, Rule
 from support.commands import Commands
 
 SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQ="
@@ -276,7 +280,7 @@ with connect(sys.argv[1]) as store:
 def test_a_locked_database_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program keeps the file locked."""
     monkeypatch.setattr("headstream.limits.FAULT_ATTEMPTS", 1)
-    monkeypatch.setattr("headstream.backends.sqlite_file.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("headstream.limits.BUSY_SECONDS", 0.05)
     path = tmp_path / "shop.db"
     with connect(str(path)) as store:
         store.append("order-1", Event("OrderPlaced"))
@@ -296,3 +300,41 @@ def test_a_line_shows_few_of_many_ids() -> None:
     assert "id-3" not in str(error)
     assert "the storage answered 503" in str(error)
     assert error.details["changeset_ids"] == ids
+
+
+@contextmanager
+def refusing(proxy: Proxy, path: str, answer: Answer) -> Iterator[Rule]:
+    """Each write of an object whose path has this in it gets the answer."""
+    rule = proxy.fault(lambda method, target, _headers: method == "PUT" and path in target, answer, times=1000)
+    yield rule
+    proxy.heal()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", ["azurite", "ministack"])
+@pytest.mark.parametrize("status", [409, 412])
+def test_what_is_refused_for_ever_by_a_code_of_its_own(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, name: str, status: int
+) -> None:
+    """No table has the code. The head does not change, so it is no lost race: it ends after a few tries, and the code is told."""
+    server: Server = request.getfixturevalue(name)
+    answer = Answer(status, code="SpecialLease")
+    with Proxy(server.address) as proxy:
+        for variable, value in server.environment(proxy.address).items():
+            monkeypatch.setenv(variable, value)
+        with connect(server.url(f"{server.fresh_bucket()}/{uuid4().hex}"), advance_every=0) as store:
+            store.append("old", Event("E"))
+            for stream in ("old", "new"):
+                with refusing(proxy, f"heads/{stream}", answer) as rule, pytest.raises(OutcomeUnknown) as unknown:
+                    store.append(stream, Event("E"))
+                assert rule.happened == limits.FAULT_ATTEMPTS
+                assert (unknown.value.reason, unknown.value.code) == (f"the storage answered {status}", answer.code)
+            with refusing(proxy, keys.head(keys.FEED), answer), pytest.raises(Unavailable) as raised:
+                store.advance()
+            assert raised.value.details["code"] == answer.code
+            with refusing(proxy, "checkpoints/", answer), pytest.raises(Unavailable) as raised:
+                store.subscribe(checkpoint="w").save()
+            assert raised.value.details["code"] == answer.code
+        with refusing(proxy, "store.json", answer), pytest.raises(Unavailable) as raised:
+            connect(server.url(f"{server.fresh_bucket()}/{uuid4().hex}"))
+        assert raised.value.details["code"] == answer.code

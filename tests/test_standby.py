@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
-from types import SimpleNamespace
-from typing import Any
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self, TypeVar
 
 import pytest
 
-from headstream import CheckpointLost, Event, EventStore, InvalidInput, Subscription, connect, limits
+from headstream import (
+    AsyncEventStore,
+    AsyncSubscription,
+    CheckpointLost,
+    Event,
+    EventStore,
+    InvalidInput,
+    Subscription,
+    connect,
+    connect_async,
+    limits,
+)
 from headstream.drivers import sync
 from headstream.following import check_standby
 from headstream.protocol import checkpoint
 from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Unknown
-from support.backends import Watched
+from support.backends import AsyncMemory, Watched
+
+T = TypeVar("T")
 
 DOWN = Unknown("time-out")
 PATIENCE = 30.0
@@ -36,7 +50,7 @@ class Clock:
 class Waits:
     """Lets a subscription wait on the clock; something happens during a wait, and at last it is closed."""
 
-    def __init__(self, clock: Clock, subscription: Subscription, *, end: int) -> None:
+    def __init__(self, clock: Clock, subscription: Subscription | Blocked, *, end: int) -> None:
         self.waits: list[float] = []
         self.during = lambda: None
         self._clock, self._subscription, self._end = clock, subscription, end
@@ -50,12 +64,92 @@ class Waits:
             self._subscription.close()
 
 
+class Blocked:
+    """A subscription for asyncio, asked by a test that blocks: one loop runs whenever it is asked for something."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, subscription: AsyncSubscription) -> None:
+        self._loop, self._inner = loop, subscription
+        self._follower = subscription._follower
+        self._wait: Callable[[float], None]
+        subscription._wait = self._waited  # type: ignore[method-assign]
+
+    async def _waited(self, seconds: float) -> None:
+        await asyncio.to_thread(self._wait, seconds)  # beside the loop: something may be asked of it meanwhile
+
+    @property
+    def _closed(self) -> bool:
+        return self._inner._closed
+
+    @_closed.setter
+    def _closed(self, closed: bool) -> None:
+        self._inner._closed = closed
+
+    def __iter__(self) -> Iterator[Any]:
+        events = aiter(self._inner)
+        while True:
+            try:
+                yield self._run(anext(events))
+            except StopAsyncIteration:
+                return
+
+    def __next__(self) -> Any:
+        return self._run(anext(self._inner))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run(self._inner.__aexit__(kind, error, trace))
+
+    def save(self) -> None:
+        """Save the checkpoint."""
+        self._run(self._inner.save())
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._inner.close()
+
+    def _run(self, awaitable: Awaitable[T]) -> T:
+        async def run() -> T:
+            return await awaitable
+
+        if self._loop.is_running():
+            return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
+        return self._loop.run_until_complete(run())
+
+
+class BlockedStore:
+    """The same of a client."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, store: AsyncEventStore) -> None:
+        self._loop, self._inner = loop, store
+
+    def subscribe(self, **options: Any) -> Blocked:
+        """A subscription."""
+
+        async def subscribe() -> AsyncSubscription:
+            return self._inner.subscribe(**options)
+
+        return Blocked(self._loop, self._loop.run_until_complete(subscribe()))
+
+    def checkpoints(self) -> Iterator[Any]:
+        """The checkpoints that there are."""
+
+        async def found() -> list[Any]:
+            return [one async for one in self._inner.checkpoints()]
+
+        return iter(self._loop.run_until_complete(found()))
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Moved by waits only."""
     clock = Clock()
-    monkeypatch.setattr("headstream.subscribing.time", clock)
-    monkeypatch.setattr("headstream.subscribing.jittered", lambda pause: pause)
+    for module in ("subscribing", "subscribing_aio"):
+        monkeypatch.setattr(f"headstream.{module}.time", clock)
+        monkeypatch.setattr(f"headstream.{module}.jittered", lambda pause: pause)
     monkeypatch.setattr("headstream.drivers.sync.time", SimpleNamespace(sleep=lambda _seconds: None))
     return clock
 
@@ -74,26 +168,42 @@ def store(place: Watched, clock: Clock) -> Iterator[EventStore]:
         yield store
 
 
-def follow(store: EventStore, **options: Any) -> Subscription:
+@pytest.fixture(params=["blocking", "asyncio"])
+def either(request: pytest.FixtureRequest, place: Watched, store: EventStore) -> Iterator[Any]:
+    """The same, or one for asyncio that is asked by the same test."""
+    if request.param == "blocking":
+        yield store
+        return
+    with asyncio.Runner() as runner:
+        inner = runner.run(_opened(place))
+        yield BlockedStore(runner.get_loop(), inner)
+        runner.run(inner.close())
+
+
+async def _opened(place: Watched) -> AsyncEventStore:
+    return await connect_async(AsyncMemory(place))
+
+
+def follow(store: Any, **options: Any) -> Any:
     """A worker with a standby, which looks every five seconds."""
     return store.subscribe(checkpoint="w", standby=PATIENCE, poll=(5, 5), **options)
 
 
-def took(subscription: Subscription) -> bool:
+def took(subscription: Any) -> bool:
     """Whether the checkpoint is this worker's."""
-    return subscription._follower.begun
+    return bool(subscription._follower.begun)
 
 
-def test_the_first_begins_at_once(store, clock):
+def test_the_first_begins_at_once(either, clock):
     """There is no checkpoint, so no other worker has it."""
-    worker = follow(store)
+    worker = follow(either)
     assert [next(worker).data for _ in range(5)] == [0, 1, 2, 3, 4]
     assert clock.now == 1000
 
 
-def test_it_takes_over_from_a_worker_that_is_gone(store, clock, place):
+def test_it_takes_over_from_a_worker_that_is_gone(either, clock, place):
     """After its patience, by a clock of its own; one small request for each look."""
-    owner, standby = follow(store), follow(store)
+    owner, standby = follow(either), follow(either)
     next(owner)
     owner.save()
     next(owner)
@@ -107,9 +217,9 @@ def test_it_takes_over_from_a_worker_that_is_gone(store, clock, place):
         owner.save()
 
 
-def test_an_owner_that_is_idle_gives_signs_of_life(store, clock, place):
+def test_an_owner_that_is_idle_gives_signs_of_life(either, clock, place):
     """Three in the patience of a standby: each a save."""
-    owner = follow(store)
+    owner = follow(either)
     waits = Waits(clock, owner, end=60)
     place.take()
     assert len(list(owner)) == 5
@@ -118,9 +228,9 @@ def test_an_owner_that_is_idle_gives_signs_of_life(store, clock, place):
     assert len(saves) > 10
 
 
-def test_a_worker_without_standby_gives_none(store, clock, place):
+def test_a_worker_without_standby_gives_none(either, clock, place):
     """It costs nothing that was not asked for."""
-    owner = store.subscribe(checkpoint="w", poll=(5, 5))
+    owner = either.subscribe(checkpoint="w", poll=(5, 5))
     Waits(clock, owner, end=50)
     list(owner)
     owner.save()
@@ -130,16 +240,16 @@ def test_a_worker_without_standby_gives_none(store, clock, place):
     assert not [request for request in place.take() if "checkpoints" in request]
 
 
-def test_an_owner_that_ends_releases(store, clock):
+def test_an_owner_that_ends_releases(either, clock):
     """The standby has it at its next look; also when an error in the loop ended it."""
-    with follow(store) as owner:
+    with follow(either) as owner:
         next(owner)
-        standby = follow(store)
+        standby = follow(either)
         waits = Waits(clock, standby, end=3)
         waits.during = lambda: owner.__exit__(None, None, None)
         assert next(standby).data == 0
     assert len(waits.waits) == 1
-    assert not next(store.checkpoints()).released
+    assert not next(either.checkpoints()).released
 
     def work() -> None:
         with standby:
@@ -148,8 +258,8 @@ def test_an_owner_that_ends_releases(store, clock):
 
     with pytest.raises(ZeroDivisionError):
         work()
-    assert next(store.checkpoints()).released
-    assert next(follow(store)).data == 1
+    assert next(either.checkpoints()).released
+    assert next(follow(either)).data == 1
 
 
 # --- the same, look by look ------------------------------------------------------------------------------------------
@@ -165,7 +275,7 @@ class Crew:
     def look(self, number: int, now: float) -> bool:
         """One looks; whether the checkpoint is its own."""
         sync.run(self.followers[number].begin(now), self._place)
-        return self.followers[number].begun
+        return bool(self.followers[number].begun)
 
     def save(self, number: int, now: float, *, release: bool = False) -> None:
         """One saves."""
@@ -257,9 +367,9 @@ def test_looks_are_not_made_too_often(crew, place):
 # --- an owner that cannot save ----------------------------------------------------------------------------------------
 
 
-def test_an_owner_that_cannot_save_hands_out_nothing_more(store, clock, place):
+def test_an_owner_that_cannot_save_hands_out_nothing_more(either, clock, place):
     """Once a standby may have taken over: it could be handled twice. When the storage answers, it learns who has it."""
-    owner = follow(store)
+    owner = follow(either)
     assert next(owner).data == 0
     clock.now += 29
     place.faults.extend([DOWN] * 100)
@@ -276,9 +386,9 @@ def test_an_owner_that_cannot_save_hands_out_nothing_more(store, clock, place):
         next(owner)
 
 
-def test_a_paused_owner_is_told_before_it_hands_out_more(store, clock, place):
+def test_a_paused_owner_is_told_before_it_hands_out_more(either, clock, place):
     """It was stopped, and another took over: no event that it has at hand is given out."""
-    owner = follow(store)
+    owner = follow(either)
     assert next(owner).data == 0
     clock.now += 100
     sync.run(checkpoint.take_over("w", Mark(0), "other"), place)
@@ -286,10 +396,10 @@ def test_a_paused_owner_is_told_before_it_hands_out_more(store, clock, place):
         next(owner)
 
 
-def test_a_standby_waits_for_the_storage(store, clock, place):
+def test_a_standby_waits_for_the_storage(either, clock, place):
     """While it does not answer."""
-    follow(store)
-    owner, standby = follow(store), follow(store)
+    follow(either)
+    owner, standby = follow(either), follow(either)
     next(owner)
     Waits(clock, standby, end=100)
     place.faults.extend([DOWN] * 3)
@@ -299,9 +409,9 @@ def test_a_standby_waits_for_the_storage(store, clock, place):
 # --- what is said ------------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_checkpoint_is_logged(store, clock, place, caplog):
+def test_a_lost_checkpoint_is_logged(either, clock, place, caplog):
     """As a warning."""
-    worker = follow(store)
+    worker = follow(either)
     next(worker)
     sync.run(checkpoint.take_over("w", Mark(0), "other"), place)
     with pytest.raises(CheckpointLost):
@@ -311,11 +421,11 @@ def test_a_lost_checkpoint_is_logged(store, clock, place, caplog):
     assert "subscription 'w' ends: another worker took the checkpoint over" in record.getMessage()
 
 
-def test_a_poison_event_is_logged(store, clock, caplog):
+def test_a_poison_event_is_logged(either, clock, caplog):
     """As an error, with the kind and without the text, which may hold data."""
 
     def work(error: BaseException) -> None:
-        with follow(store) as worker:
+        with follow(either) as worker:
             next(worker)
             next(worker)
             raise error

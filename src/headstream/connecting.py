@@ -155,7 +155,7 @@ def connect(
     ``GOOGLE_APPLICATION_CREDENTIALS``, … as obstore reads them), or from ``options``, which are obstore's configuration keys
     (``account_key=…``, ``endpoint=…``, ``client_options={…}``). An option or a variable that is empty or ``None`` is not set.
 
-    Raises :class:`InvalidInput`, :class:`StoreNotFound`, :class:`AccessDenied`, :class:`Unavailable`,
+    Raises :class:`InvalidInput`, :class:`StoreNotFound`, :class:`AccessDenied`, :class:`Unavailable`, :class:`RequestRejected`,
     :class:`UnsuitableBackend`, :class:`UnsupportedFormat`, :class:`CorruptData`.
     """
     seconds = _seconds(url, timeout)
@@ -302,14 +302,15 @@ def _opened(location: Location, create: bool, options: dict[str, Any], seconds: 
         from headstream.backends.cloud import CloudBackend  # noqa: PLC0415 - needs an extra
 
         return CloudBackend(location.url, **_timed(options, seconds))
+    timed = _timed({}, seconds)
     if location.kind == "sqlite":
         from headstream.backends.sqlite import SqliteBackend  # noqa: PLC0415 - opens no door that is not used
 
-        return SqliteBackend(location.path, create=create)
+        return SqliteBackend(location.path, create=create, **timed)
     if location.kind == "file":
         from headstream.backends.files import FilesBackend  # noqa: PLC0415
 
-        return FilesBackend(location.path, create=create)
+        return FilesBackend(location.path, create=create, **timed)
     return MemoryBackend()
 
 

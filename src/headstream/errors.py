@@ -193,7 +193,8 @@ class Unavailable(HeadstreamError):
 
 class RequestRejected(HeadstreamError):
     """The storage refuses the request for good, as long as nothing is changed there: a lease, a retention policy, an archived object, a
-    wrong region. Nothing was written by the request; ``details`` have the ``status`` and the ``code`` of the answer.
+    wrong region; in a file system, a name that is too long, or a FIFO or a loop of links where a file should be. Nothing was written by the request; ``details`` have the ``status`` and the ``code`` of the answer, or the
+    ``code`` of the system.
     """
 
 

@@ -85,7 +85,8 @@ MAX_TIMEOUT: Final = 86_400
 TRYING: Final = 0.5
 """The part of the time of a call after which nothing is tried again: the rest is for what was begun before."""
 REQUEST_PART: Final = 0.25
-"""The part that one request may take: a commit has two, one after the other."""
+"""The part that one request may take: a commit has two, one after the other. On this machine, the part for which a write waits for the lock among processes, and
+then for other programs that have a SQLite database locked."""
 RETRY_PART: Final = 0.2
 """The part after which the client of a cloud repeats a read, list or delete no more."""
 BACKOFF_PART: Final = 0.04
@@ -145,6 +146,8 @@ THREADS: Final = 16
 """Threads in which an ``AsyncEventStore`` runs a backend that blocks."""
 
 # --- files of this machine ---------------------------------------------------------------------------------------
+BUSY_SECONDS: Final = 5.0
+"""How long at most a request waits for a program other than headstream that has a SQLite database locked."""
 FORK_SECONDS: Final = 10.0
 """How long a fork waits for other threads to finish what they do in a SQLite file, which is closed while the process forks."""
 DISK_RESERVE: Final = MIB

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from headstream import Event, EventStore, connect
+from acceptance.places import Place, find
+from headstream import Event, EventStore
 
 WORKER = Path(__file__).with_name("standby_worker.py")
-PATIENCE = 1.0
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped here")
 
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processe
 class Replicas:
     """Processes with one checkpoint, oldest first."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.url = str(folder / "shop.db")
-        self.store: EventStore = stack.enter_context(connect(self.url))
+    def __init__(self, place: Place, folder: Path, stack: ExitStack, patience: float) -> None:
+        self._place, self._patience = place, patience
+        self.store: EventStore = stack.enter_context(place.connect())
         self._log = folder / "log"
         self._log.touch()
         self._stack = stack
@@ -35,7 +35,10 @@ class Replicas:
 
     def start(self) -> subprocess.Popen[bytes]:
         """One more."""
-        process = subprocess.Popen([sys.executable, WORKER, self.url, self._log, str(PATIENCE)])
+        process = subprocess.Popen(
+            [sys.executable, WORKER, self._place.url, self._log, str(self._patience)],
+            env=self._place.process_environment,
+        )
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         self.processes.append(process)
@@ -75,12 +78,14 @@ def until(is_so: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def replicas(tmp_path: Path) -> Iterator[Replicas]:
-    """None yet."""
+def replicas(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Replicas]:
+    """None yet, on a place and with a patience."""
+    name, patience = request.param
     with ExitStack() as stack:
-        yield Replicas(tmp_path, stack)
+        yield Replicas(find(name, request, tmp_path, monkeypatch.setenv), tmp_path, stack, patience)
 
 
+@pytest.mark.parametrize("replicas", [("sqlite", 1.0)], ids=["sqlite"], indirect=True)
 def test_whatever_becomes_of_the_workers(replicas):
     """Killed, stopped for a while, scaled in at either end: each event is handled, and few are handled twice."""
     for _ in range(3):
@@ -112,3 +117,26 @@ def test_whatever_becomes_of_the_workers(replicas):
     assert len(handled) == 600
     # A busy machine may pause a worker for longer than the patience, and then an event is handled once more.
     assert handled.total() <= 620
+
+
+@pytest.mark.parametrize("replicas", [("ministack", 2.0)], ids=["ministack"], indirect=True)
+def test_in_a_cloud(replicas):
+    """The same in short: one is killed, the next is stopped for a while, and the last has all."""
+    for _ in range(3):
+        replicas.start()
+    replicas.append(20)
+    killed = replicas.owner()
+    killed.kill()
+    killed.wait()
+    replicas.processes.remove(killed)
+    replicas.append(20)
+    paused = replicas.owner()
+    os.kill(paused.pid, signal.SIGSTOP)
+    replicas.append(20)
+    assert replicas.owner() is not paused
+    os.kill(paused.pid, signal.SIGCONT)
+    until(lambda: replicas.lost(paused))
+    replicas.append(20)
+    handled = replicas.handled()
+    assert len(handled) == 80
+    assert handled.total() <= 100

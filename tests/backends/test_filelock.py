@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import stat
 import threading
+import time
 from contextlib import closing, contextmanager
 from itertools import takewhile
 from pathlib import Path
@@ -36,7 +37,7 @@ def lock(path):
 def held(lock):
     """Hold the lock as its users do."""
     with lock.threads, lock.file() as file:
-        lock.take(file)
+        lock.take(file, time.monotonic() + 60)
         yield
 
 
@@ -51,6 +52,21 @@ def enter(lock):
     thread = threading.Thread(target=take)
     thread.start()
     return thread, entered
+
+
+@contextmanager
+def given_up(lock, another):
+    """``another`` holds the lock, and ``lock`` has waited for it for too long."""
+    with held(another):
+        for _ in range(2):
+            with pytest.raises(NotApplied, match="locked by another program"), lock.threads, lock.file() as file:
+                lock.take(file, time.monotonic() + 0.02)
+        yield
+
+
+def waiting():
+    """The threads of this process that wait for a lock."""
+    return [thread for thread in threading.enumerate() if thread.name == "headstream-lock"]
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -76,14 +92,14 @@ def test_it_is_released_by_an_exception(lock):
 def test_it_is_released_when_taking_it_is_interrupted(lock, path, monkeypatch):
     """An interrupt at the moment when the system has given the lock does not leave it taken."""
 
-    take = filelock._lock
+    take = filelock._try
 
     def interrupted(file):
         take(file)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(filelock, "_lock", interrupted)
+        patch.setattr(filelock, "_try", interrupted)
         with pytest.raises(KeyboardInterrupt), held(lock):
             pytest.fail("it was interrupted")
     with closing(FileLock(path, path.parent)) as another:
@@ -113,11 +129,60 @@ def test_a_lock_that_the_system_gives_up_is_a_fault(lock, monkeypatch):
         raise OSError(errno.EDEADLK, "another process keeps it locked")
 
     with monkeypatch.context() as patch:
-        patch.setattr(filelock, "_lock", refuse)
+        patch.setattr(filelock, "_try", refuse)
         with pytest.raises(NotApplied, match="cannot be locked"), held(lock):
             pytest.fail("it was refused")
     with held(lock):
         pass
+
+
+def test_who_has_given_up_leaves_nothing_behind(lock, path):
+    """What its thread gets at last is released at once; until then there is one such thread, however often it was tried."""
+    with closing(FileLock(path, path.parent)) as another:
+        with given_up(lock, another):
+            (thread,) = waiting()
+        thread.join(30)
+        for one in (another, lock):
+            with held(one):
+                pass
+
+
+def test_a_lock_that_is_free_is_had_without_a_wait(lock):
+    """Also by who is late, and without a thread."""
+    with lock.threads, lock.file() as file:
+        lock.take(file, time.monotonic() - 1)
+        assert not waiting()
+
+
+def test_without_a_thread_it_is_waited_for_all_the_same(lock, path, monkeypatch):
+    """At the end of a process none can be started."""
+
+    def refuse(work, name):
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+
+    monkeypatch.setattr(filelock, "spawn", refuse)
+    with closing(FileLock(path, path.parent)) as another:
+        with held(another):
+            thread, entered = enter(lock)
+            assert not entered.wait(0.05)
+        thread.join(30)
+        assert entered.is_set()
+
+
+def test_a_child_does_not_keep_what_a_thread_waits_for(lock, path):
+    """Its copy of the descriptor is closed: else the lock that the parent's thread gets would be held by the child."""
+    with closing(FileLock(path, path.parent)) as another:
+        with given_up(lock, another):
+            (thread,) = waiting()
+            reader, writer = os.pipe()
+            child = multiprocessing.get_context("fork").Process(target=os.read, args=(reader, 1))
+            child.start()
+        thread.join(30)
+        with held(another):
+            os.write(writer, b".")
+        child.join()
+        os.close(reader)
+        os.close(writer)
 
 
 def test_a_closed_lock_is_not_taken(lock):
@@ -135,7 +200,7 @@ def test_a_child_does_not_keep_the_parents_lock(lock, path):
         assert lock._file.closed
 
     with lock.threads, lock.file() as file:
-        lock.take(file)
+        lock.take(file, time.monotonic() + 60)
         child = multiprocessing.get_context("fork").Process(target=work)
         child.start()
         child.join()

@@ -275,7 +275,7 @@ def test_a_forked_child_has_locks_of_its_own(backend):
     context = multiprocessing.get_context("fork")
     lock = backend._lock_of("heads/a")
     with lock.threads, lock.file() as file:
-        lock.take(file)
+        lock.take(file, time.monotonic() + 60)
         child = context.Process(target=backend.commit, args=((), Put("heads/a", b"child", Matches(etag))))
         child.start()
         child.join(0.2)
@@ -292,7 +292,7 @@ def test_a_delete_waits_for_the_commit_in_progress(backend):
     thread = threading.Thread(target=lambda: (backend.delete(["heads/a"]), deleted.set()))
     lock = backend._lock_of("heads/a")
     with lock.threads, lock.file() as file:
-        lock.take(file)
+        lock.take(file, time.monotonic() + 60)
         thread.start()
         assert not deleted.wait(0.05)
         assert backend.get(Get("heads/a")) != MISSING

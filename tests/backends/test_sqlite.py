@@ -3,12 +3,12 @@
 import multiprocessing
 import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
-from headstream.backends import sqlite_file
 from headstream.backends.sqlite import SqliteBackend
 from headstream.errors import CorruptData, InvalidInput, StoreNotFound
 from headstream.protocol.ops import (
@@ -122,7 +122,7 @@ def commit_together(backend, puts):
 
     with ThreadPoolExecutor(len(puts)) as threads:
         with backend._lock.threads, backend._lock.file() as file:
-            backend._lock.take(file)
+            backend._lock.take(file, time.monotonic() + 60)
             futures = [threads.submit(commit, put) for put in puts]
             until(lambda: len(backend._group._queue) == len(puts))
         return [future.result() for future in futures]
@@ -131,10 +131,9 @@ def commit_together(backend, puts):
 # --- faults ------------------------------------------------------------------------------------------------------
 
 
-def test_another_program_delays_a_write_for_a_bounded_time(path, monkeypatch):
+def test_another_program_delays_a_write_for_a_bounded_time(path):
     """A write that SQLite's own lock keeps out is not applied; reads go on; afterwards writes do too."""
-    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.05)
-    with closing(SqliteBackend(path)) as backend, database(path) as foreign:
+    with closing(SqliteBackend(path, timeout=0.2)) as backend, database(path) as foreign:
         etag = backend.commit((), HEAD).etag
         foreign.execute("BEGIN IMMEDIATE")
         with pytest.raises(NotApplied, match="locked by another program"):
@@ -338,7 +337,7 @@ def test_a_fork_amid_a_write_harms_neither(backend):
 
     def hold():
         with backend._lock.threads, backend._lock.file() as file:
-            backend._lock.take(file)
+            backend._lock.take(file, time.monotonic() + 60)
             held.set()
             release.wait()
 

@@ -34,6 +34,7 @@ from headstream.protocol.ops import (
     Matches,
     NotApplied,
     Pause,
+    Refused,
     Stored,
     Unknown,
 )
@@ -369,14 +370,71 @@ def test_refused_for_no_reason():
     """Some services refuse a writer that raced another, though none won: the same head is there, so try again."""
     stream = Stream().times(3)
     story = append(stream, 3, known=stream.known)
-    for number in (MINE, AGAIN):
+    for number, longer in ((MINE, 1), (AGAIN, 2)):
         story.stamp(number)
         assert story.commit(REFUSED).head.when == Matches("e3")
-        story.pause()
+        assert story.pause() == limits.RACE_PAUSE[0]
         story.get("heads/s", stream.found())
+        assert story.pause() == longer * limits.FAULT_PAUSE[0]
     story.stamp(THIRD)
     story.commit(Stored("e4"))
     check_appended(story.returned(), THIRD, 5)
+
+
+LEASED = Refused("the storage answered 412", "SomeLease")
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_refused_for_ever(fresh):
+    """No head that is read has changed, so it was no race: it ends after a few tries, with the code of the answer."""
+    stream = Stream() if fresh else Stream().times(3)
+    story = append(stream, ANY, known=nothing("s") if fresh else stream.known)
+    waited: list[float] = []
+    for number in range(limits.FAULT_ATTEMPTS):
+        story.stamp(1000 + number)
+        story.commit(LEASED)
+        story.pause()
+        story.get("heads/s", MISSING if fresh else stream.found())
+        waited.append(story.pause())
+    assert waited[:3] == [limits.FAULT_PAUSE[0] * factor for factor in (1, 2, 4)]
+    error = story.raised(OutcomeUnknown)
+    assert (error.reason, error.code) == ("the storage answered 412", "SomeLease")
+    assert len(error.changeset_ids) == limits.FAULT_ATTEMPTS
+    assert isinstance(error.__cause__, Unavailable)
+    assert error.__cause__.details["lost_races"] == 0
+    assert error.__cause__.details["faults"] == limits.FAULT_ATTEMPTS
+
+
+def test_a_race_in_between_begins_the_count_again():
+    """Where the head moves on, refusals are of the moment; a fence of another is a move, too."""
+    stream = Stream().times(3)
+    story = append(stream, ANY, known=stream.known)
+    for round_ in range(3):
+        for number in range(limits.FAULT_ATTEMPTS - 1):
+            story.stamp(1000 + number)
+            story.commit(LEASED)
+            story.pause()
+            story.get("heads/s", stream.found())
+            story.pause()
+        story.stamp(MINE)
+        story.commit(LEASED)
+        story.pause()
+        story.get("heads/s", (stream.fence() if round_ == 1 else stream.grow()).found())
+    story.stamp(AGAIN)
+    story.commit(Stored("e"))
+    assert story.returned().lost == 3
+
+
+def test_a_fence_that_is_refused_for_ever():
+    """It is judged as the append's own write is."""
+    stream, story = knocking()
+    story.commit(LEASED)
+    story.pause()
+    story.get("heads/s", stream.found())
+    assert story.pause() == limits.FAULT_PAUSE[0]
+    story.stamp(MINE)
+    story.commit(Stored("e"))
+    check_appended(story.returned(), MINE, stream.version + 2)
 
 
 def test_refused_but_written():
@@ -435,8 +493,8 @@ def pauses(story: Script[Appended], answer: object, stream: Stream, count: int) 
         story.stamp(1000 + number)
         story.commit(answer)  # type: ignore[arg-type]
         yield story.pause()
-        if not isinstance(answer, NotApplied):
-            story.get("heads/s", stream.found())
+        if not isinstance(answer, NotApplied):  # a race is one only if the head has changed
+            story.get("heads/s", (stream.fence() if answer is REFUSED else stream).found())
 
 
 def test_lost_races_are_bounded(monkeypatch):
@@ -539,27 +597,28 @@ def test_a_fence_that_another_has_raised():
 
 
 def test_a_version_raises_no_fence():
-    """It loses one race at most. What is refused without one, some services do, is only tried again."""
+    """It loses one race at most, but for those to fences of others, and then it is only tried again."""
     stream = Stream().grow()
     story = append(stream, 1, known=stream.known)
     for number in range(limits.KNOCK + 1):
         story.stamp(1000 + number)
         story.commit(REFUSED)
         story.pause()
-        story.get("heads/s", stream.found())
+        story.get("heads/s", stream.fence().found())
     story.stamp(MINE)
     story.commit(Stored("e"))
     check_appended(story.returned(), MINE, 3)
 
 
 def test_a_stream_that_does_not_exist_has_no_fence_to_raise():
-    """It is created, or found created."""
+    """It is created, or found created; it is never another that changes."""
     story = append(Stream(), ANY, known=nothing("s"))
-    for number in range(limits.KNOCK + 1):
+    for number in range(limits.FAULT_ATTEMPTS - 1):
         story.stamp(1000 + number)
         assert story.commit(REFUSED).head.when == ABSENT
         story.pause()
         story.get("heads/s", MISSING)
+        story.pause()
     story.stamp(MINE)
     story.commit(Stored("e"))
     story.returned()

@@ -24,6 +24,7 @@ from headstream.protocol.ops import (
     Matches,
     NotApplied,
     Page,
+    Refused,
     Stored,
     Unknown,
 )
@@ -34,6 +35,7 @@ from support.world import World
 
 KEY = "checkpoints/mailer"
 TIME_OUT = Unknown("time-out")
+LEASED = Refused("the storage answered 412", "SomeLease")
 THROTTLED = NotApplied("throttled")
 FEED = ident(77)
 """A changeset of the feed."""
@@ -208,7 +210,7 @@ def test_a_look_that_fails(answer):
     assert story.raised(Unavailable).details == {"key": KEY, "reason": "time-out"}
 
 
-@pytest.mark.parametrize("answer", [THROTTLED, TIME_OUT, REFUSED], ids=shown)
+@pytest.mark.parametrize("answer", [THROTTLED, TIME_OUT, LEASED], ids=shown)
 def test_attempts_are_bounded(answer):
     """Pauses double up to a limit, then it is given up."""
     story = save()
@@ -222,7 +224,7 @@ def test_attempts_are_bounded(answer):
     first, longest = limits.FAULT_PAUSE
     assert pauses[:3] == [first, 2 * first, 4 * first]
     assert pauses[-1] == max(pauses) == longest
-    why = {} if answer is REFUSED else {"reason": answer.reason}
+    why = {"reason": answer.reason, "code": answer.code} if answer is LEASED else {"reason": answer.reason}
     assert story.raised(Unavailable).details == {"key": KEY, **why}
 
 

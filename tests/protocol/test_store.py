@@ -191,13 +191,13 @@ def test_created_without_an_answer():
     assert story.returned().store_id == UUID(bytes=ident(1))
 
 
-@pytest.mark.parametrize("answer", [Unknown("time-out"), REFUSED], ids=shown)
+@pytest.mark.parametrize("answer", [Unknown("time-out"), Refused("the storage answered 412", "SomeLease")], ids=shown)
 def test_created_but_not_there(answer):
     """Neither ours nor another's: try again later."""
     story = creating()
     story.commit(answer)
     story.get("store.json", MISSING)
-    why = {} if answer is REFUSED else {"reason": "time-out"}
+    why = {"reason": answer.reason, "code": answer.code} if answer.code else {"reason": "time-out"}
     assert story.raised(Unavailable).details == {"key": "store.json", **why}
 
 

@@ -71,11 +71,11 @@ MUTANTS = (
     Mutant(
         'trust a refusal ("already exists")',
         APPEND,
-        "    if not isinstance(answer, Stored):\n        return None\n    return Appended(stamp.id, version + proposal.events, Known(grown, answer.etag))\n",
+        "    if not isinstance(answer, Stored):\n        return answer\n    return Appended(stamp.id, version + proposal.events, Known(grown, answer.etag))\n",
         "    if isinstance(answer, Stored):\n"
         "        return Appended(stamp.id, version + proposal.events, Known(grown, answer.etag))\n"
         "    still_open.ids.pop()\n"
-        "    return None\n",
+        "    return answer\n",
     ),
     Mutant(
         "take an unknown outcome for a conflict",
@@ -94,10 +94,10 @@ MUTANTS = (
     Mutant(
         "take open attempts for dead before the fence is raised",
         APPEND,
-        "            known = yield from _knock(known, proposal, races)\n",
+        "            answer = yield from _try(settings, proposal, known, still_open, races)\n",
         "            if races.lost:\n"
         "                still_open.ids.clear()\n"
-        "            known = yield from _knock(known, proposal, races)\n",
+        "            answer = yield from _try(settings, proposal, known, still_open, races)\n",
         case="two writers that raise the fence, two faults",
     ),
     Mutant(

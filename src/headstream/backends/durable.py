@@ -61,9 +61,12 @@ class DurableFolder:
             return
         self.make(path.rpartition("/")[0])
         folder = self.full(path)
-        with suppress(FileExistsError):
+        try:
             folder.mkdir()
             adopt(folder, self._root.stat())
+        except FileExistsError:
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
         flush_folder(folder.parent)  # even if it was there: whoever made it may not have come so far
         if len(self._known) >= KNOWN_FOLDERS:
             self._known.clear()
@@ -133,7 +136,7 @@ def flush_folder(folder: Path) -> None:
     """Flush the names in a folder; nothing on Windows, whose file systems do not need it and have no call for it."""
     if WINDOWS:
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a FIFO is no folder, and would be waited for
     try:
         _flush(descriptor)
     except OSError as error:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +34,7 @@ from headstream import limits
 from headstream.backends.durable import DurableFolder, make_durably
 from headstream.backends.filelock import FileLock
 from headstream.backends.filenames import beginning_of, key_of, path_of
-from headstream.backends.osfaults import explain_os
+from headstream.backends.osfaults import check_plain, explain_os, open_file
 from headstream.errors import InvalidInput, StoreNotFound
 from headstream.protocol.ops import (
     MISSING,
@@ -68,6 +69,7 @@ _HARMLESS: Final = {
     errno.ENOTDIR,
     errno.EXDEV,
     errno.ENAMETOOLONG,
+    errno.ELOOP,
 }
 """Errors by which the system says that it did not rename anything. After others, nobody knows."""
 
@@ -78,10 +80,12 @@ class FilesBackend:
     Args:
         path: The folder, on a disk of this machine: file locks of network file systems are not to be relied on.
         create: Make the folder, and those that it is in, if there is none.
+        timeout: Seconds of one call of the store. A quarter of it a write waits at most for other processes.
 
     Raises:
         StoreNotFound: There is no such folder, and ``create=False``.
         InvalidInput: ``path`` is something else than a folder.
+        RequestRejected: The path is too long, or leads through a loop of links or something that is no folder.
         AccessDenied: The folder may not be made.
     """
 
@@ -89,7 +93,8 @@ class FilesBackend:
     default_tail = 16 * limits.KIB
     default_poll = (0.01, 0.25)
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+    def __init__(self, path: str | Path, *, create: bool = True, timeout: float = limits.LOCAL_TIMEOUT) -> None:
+        self._patience = limits.REQUEST_PART * timeout
         self._root = Path(path).absolute()
         self._name = str(self._root)
         self._closed = False
@@ -129,9 +134,9 @@ class FilesBackend:
 
     def _read(self, path: str) -> bytes | None:
         try:
-            with self._disk.full(path).open("rb", buffering=0) as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            with FileIO(self._disk.full(path), opener=open_file) as file:
+                return file.readall()
+        except FileNotFoundError:
             self._check_root()
             return None
 
@@ -165,7 +170,7 @@ class FilesBackend:
                 text = beginning_of(entry.name)
                 if text is None:
                     continue
-                is_folder = entry.is_dir()
+                is_folder = _is_folder(entry)
                 text = beginning + (text if is_folder else text.removesuffix("/"))
                 yield text, f"{path}/{entry.name}" if path else entry.name, is_folder
 
@@ -173,12 +178,13 @@ class FilesBackend:
 
     def commit(self, prelude: Sequence[Put], head: Put) -> Stored | Refused:
         """All of ``prelude``, then ``head`` under its condition. A commit that is refused leaves nothing."""
+        until = time.monotonic() + self._patience
         path = path_of(head.key)
         before = [(put, path_of(put.key)) for put in prelude]
         with self._using():
             lock = self._lock_of(path)
             with lock.threads, lock.file() as file:
-                lock.take(file)
+                lock.take(file, until)
                 if not self._holds(head, path):
                     return REFUSED
                 self._put_prelude(before)
@@ -187,6 +193,7 @@ class FilesBackend:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove the objects that are there. Folders stay: another process may be about to use them."""
+        until = time.monotonic() + self._patience
         paths = tuple(map(path_of, keys))
         by_lock: defaultdict[FileLock, Paths] = defaultdict(list)
         with self._using():
@@ -194,7 +201,7 @@ class FilesBackend:
                 by_lock[self._lock_of(path)].append(path)
             for lock, locked in by_lock.items():
                 with lock.threads, lock.file() as file:
-                    lock.take(file)
+                    lock.take(file, until)
                     for path in locked:
                         self._disk.remove(path)
             for folder in _folders(paths):
@@ -227,7 +234,15 @@ class FilesBackend:
         if isinstance(put.when, Matches):
             body = self._read(path)
             return body is not None and _etag(body) == put.when.etag
-        return not isinstance(put.when, Absent) or not os.path.lexists(self._disk.full(path))
+        if not isinstance(put.when, Absent):
+            return True
+        full = self._disk.full(path)
+        if not os.path.lexists(full):
+            return True
+        if not full.exists():
+            raise OSError(errno.ELOOP, "a link to nothing", str(full))
+        check_plain(full.stat(), str(full))
+        return False
 
     def _lock_of(self, path: str) -> FileLock:
         self._disk.make(LOCKS)
@@ -270,6 +285,13 @@ class FilesBackend:
 
 def _etag(body: bytes) -> str:
     return blake2b(body, digest_size=16).hexdigest()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links, which is told to who reads it
+        return False
 
 
 def _folders(paths: Iterable[str]) -> set[str]:

@@ -12,6 +12,8 @@ import errno
 import importlib
 import json
 import os
+import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -36,7 +38,9 @@ Settings: TypeAlias = Mapping[str, str]
 def create_container(url: str | os.PathLike[str], **options: Any) -> bool:
     """Make the container or bucket of a cloud URL, or the folder that a local store is to lie in.
 
-    Takes the URLs and options of :func:`headstream.connect`. Returns whether something was made: repeating it is safe.
+    Takes the URLs and options of :func:`headstream.connect`. Repeating it is safe. Returns whether it was missing when this call looked: of several that look at the
+    same time, each that found nothing returns true. Who has made it is not known, since an answer can be lost, and a creation that an SDK repeats then finds
+    what it has made itself.
 
     Raises :class:`~headstream.errors.AccessDenied` when the credentials do not permit it,
     :class:`~headstream.errors.Unavailable` when the service does not answer, and
@@ -59,7 +63,27 @@ def create_container(url: str | os.PathLike[str], **options: Any) -> bool:
         name: value for name, value in options.items() if name not in ("client_options", "retry_config", "timeout")
     }
     given = Options.of(address.scheme, options.get("client_options"), named)
-    return _CREATORS[address.scheme](address, given.values)
+    try:
+        _CREATORS[address.scheme](address, given.values)
+    except _TakenError as taken:  # perhaps by this call, whose answer was lost
+        if not _is_usable(CloudBackend(url, **options)):
+            raise taken.failure from None
+    return True
+
+
+class _TakenError(Exception):
+    """The name is taken, by whomever."""
+
+    def __init__(self, failure: HeadstreamError) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+def _is_usable(backend: Backend) -> bool:
+    try:
+        return _exists(backend)
+    except AccessDenied:
+        return False
 
 
 def _exists(backend: Backend) -> bool:
@@ -92,7 +116,7 @@ def _make_folder(folder: Path) -> bool:
         folder.mkdir(parents=True)
     except FileExistsError:
         if folder.is_dir():
-            return False
+            return True  # another was faster
         raise InvalidInput(f"{folder} is a file: a store needs a folder there") from None
     except NotADirectoryError:
         raise InvalidInput(f"a part of {folder} is a file: a store needs a folder there") from None
@@ -105,7 +129,7 @@ def _make_folder(folder: Path) -> bool:
     return True
 
 
-def _create_azure(address: Address, settings: Settings) -> bool:
+def _create_azure(address: Address, settings: Settings) -> None:
     blob, core = _sdk("azure.storage.blob", "azure"), _sdk("azure.core.exceptions", "azure")
     account = settings.get("account_name")
     if not account:
@@ -131,12 +155,12 @@ def _create_azure(address: Address, settings: Settings) -> bool:
     except core.HttpResponseError as error:
         code = str(getattr(error, "error_code", "") or "")
         if code == "ContainerAlreadyExists":
-            return False
+            return
         failure = _failure(address, error.status_code or 0, code)
-    except core.AzureError:
-        failure = _unanswered(address)
+    except core.AzureError as error:
+        failure = _unanswered(address, endpoint, error)
     else:
-        return True
+        return
     raise failure
 
 
@@ -149,7 +173,7 @@ def _azure_identity() -> Any:
         ) from None
 
 
-def _create_s3(address: Address, settings: Settings) -> bool:
+def _create_s3(address: Address, settings: Settings) -> None:
     boto3, core = _sdk("boto3", "s3"), _sdk("botocore.exceptions", "s3")
     config = _sdk("botocore.config", "s3").Config(
         connect_timeout=CONNECT_SECONDS, read_timeout=REQUEST_SECONDS, retries={"total_max_attempts": ATTEMPTS}
@@ -172,20 +196,20 @@ def _create_s3(address: Address, settings: Settings) -> bool:
     except core.ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code == "BucketAlreadyOwnedByYou":
-            return False
+            return
         failure = _failure(address, int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)), code)
     except core.NoCredentialsError:
         failure = AccessDenied(
             "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", store=str(address)
         )
-    except (core.BotoCoreError, core.HTTPClientError):
-        failure = _unanswered(address)
+    except (core.BotoCoreError, core.HTTPClientError) as error:
+        failure = _unanswered(address, settings.get("endpoint_url_s3") or settings.get("endpoint"), error)
     else:
-        return True
-    raise failure
+        return
+    raise _TakenError(failure) if failure.details.get("code") == "BucketAlreadyExists" else failure
 
 
-def _create_gcs(address: Address, settings: Settings) -> bool:
+def _create_gcs(address: Address, settings: Settings) -> None:
     storage, core = _sdk("google.cloud.storage", "gcs"), _sdk("google.api_core.exceptions", "gcs")
     auth = _sdk("google.auth.exceptions", "gcs")
     retries = _sdk("google.cloud.storage.retry", "gcs").DEFAULT_RETRY.with_timeout(REQUEST_SECONDS)
@@ -197,15 +221,15 @@ def _create_gcs(address: Address, settings: Settings) -> bool:
         failure = _failure(address, 409, "BucketAlreadyExists")
     except core.GoogleAPICallError as error:
         failure = _failure(address, int(error.code or 0), type(error).__name__)
-    except (auth.TransportError, core.RetryError, OSError):
-        failure = _unanswered(address)
+    except (auth.TransportError, core.RetryError, OSError) as error:
+        failure = _unanswered(address, settings.get("base_url"), error)
     except auth.GoogleAuthError:
         failure = AccessDenied(
             "there are no usable credentials: set GOOGLE_APPLICATION_CREDENTIALS", store=str(address)
         )
     else:
-        return True
-    raise failure
+        return
+    raise _TakenError(failure) if failure.details.get("code") == "BucketAlreadyExists" else failure
 
 
 @contextmanager
@@ -240,7 +264,7 @@ def _service_account(settings: Settings) -> Mapping[str, Any]:
     return account if account.get("type", "service_account") == "service_account" else {}
 
 
-_CREATORS: Final[Mapping[str, Callable[[Address, Settings], bool]]] = {
+_CREATORS: Final[Mapping[str, Callable[[Address, Settings], None]]] = {
     "az": _create_azure,
     "s3": _create_s3,
     "gs": _create_gcs,
@@ -268,5 +292,39 @@ def _failure(address: Address, status: int, code: str) -> HeadstreamError:
     return InvalidInput("the storage does not create a container of this name, or in this region", **details)
 
 
-def _unanswered(address: Address) -> HeadstreamError:
-    return Unavailable("the storage cannot be reached: check the endpoint and the network", store=str(address))
+def _unanswered(address: Address, endpoint: str | None, error: BaseException) -> HeadstreamError:
+    """No answer came. The text of ``error`` stays out, too; what failed is looked for in what caused it."""
+    details: dict[str, object] = {"store": str(address)}
+    place = urlsplit(endpoint or "").netloc.rpartition("@")[2]
+    if place:
+        details["endpoint"] = place
+    if why := _why(error):
+        details["reason"], details["code"] = why
+    return Unavailable("the storage cannot be reached: check the endpoint and the network", **details)
+
+
+def _why(error: BaseException) -> tuple[str, str] | None:
+    """The reason and the code of the error of the system that is behind one of an SDK, if there is any."""
+    waiting, known = [error], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in known:
+            continue
+        known.add(id(found))
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return "the certificate is not trusted", "certificate"
+        if isinstance(found, socket.gaierror) or type(found).__name__ == "NameResolutionError":  # of urllib3
+            return "the name of the endpoint cannot be resolved", "dns"
+        if isinstance(found, OSError) and found.errno is not None and found.errno in errno.errorcode:
+            return os.strerror(found.errno), errno.errorcode[found.errno]
+        if isinstance(found, TimeoutError):
+            return "no answer in time", "timeout"
+        behind = (
+            found.__cause__,
+            found.__context__,
+            getattr(found, "reason", None),
+            getattr(found, "inner_exception", None),
+            *found.args,
+        )
+        waiting += [each for each in behind if isinstance(each, BaseException)]
+    return None

@@ -20,6 +20,7 @@ How each promise of :mod:`headstream.backends.base` is kept, and what of SQLite 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
@@ -33,7 +34,7 @@ from headstream.backends import forks
 from headstream.backends.filelock import FileLock
 from headstream.backends.grouping import Group, Job
 from headstream.backends.sqlite_faults import beside, explain, is_damage, is_doubtful
-from headstream.backends.sqlite_file import check_room, connect_reader, connect_writer, prepare
+from headstream.backends.sqlite_file import check_room, connect_reader, connect_writer, prepare, resolved
 from headstream.backends.sqlite_pool import Pool
 from headstream.chance import bits80
 from headstream.errors import InvalidInput
@@ -100,11 +101,14 @@ class SqliteBackend:
         path: The database file. ``-wal``, ``-shm`` and ``-lock`` files appear beside it; the first two belong to it as long
             as a process has the store open. It must be on a local disk.
         create: Make the file if there is none, or an empty one. Its folder must exist.
+        timeout: Seconds of one call of the store. A quarter of it a write waits at most for other processes of headstream, and as long again,
+            but five seconds at most, for other programs.
 
     Raises:
         StoreNotFound: The folder, or with ``create=False`` the store, does not exist.
         InvalidInput: The file is something else than a store.
         UnsupportedFormat: A newer headstream made it.
+        RequestRejected: The path is too long, or leads through a loop of links or something that is no folder.
         AccessDenied: The file, or its folder, may not be written.
         CorruptData: The file is damaged.
         NotApplied: Another program keeps it locked.
@@ -114,17 +118,18 @@ class SqliteBackend:
     default_tail = 16 * limits.KIB
     default_poll = (0.002, 0.05)
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
-        self._path = Path(path).resolve()  # the name by which SQLite finds the log too, whatever link was given
+    def __init__(self, path: str | Path, *, create: bool = True, timeout: float = limits.LOCAL_TIMEOUT) -> None:
+        self._patience = limits.REQUEST_PART * timeout
+        self._path = resolved(Path(path))
         self._folder = str(self._path.parent)
         self._lock = FileLock(beside(self._path, "-lock"), like=self._path)
         self._group = Group(self._serve, GROUP)
-        self._pool = Pool(self._path)
+        self._pool = Pool(self._path, min(limits.BUSY_SECONDS, self._patience))
         self._connect_reader = partial(connect_reader, self._pool, self._path)
         self._connect_writer = partial(connect_writer, self._path)
         forks.watch(self)
         try:
-            prepare(self._path, self._pool, self._lock, create=create)
+            prepare(self._path, self._pool, self._lock, self._until(), create=create)
         except BaseException:
             self._pool.close()
             raise
@@ -213,8 +218,9 @@ class SqliteBackend:
 
     def _transact(self, arriving: Iterator[Job[Any]], jobs: Jobs) -> Sequence[Any]:
         """The answers of those who arrive, all durable; they are added to ``jobs`` when their turn comes."""
+        until = self._until()
         with self._lock.threads, self._lock.file() as file:
-            self._lock.take(file)
+            self._lock.take(file, until)
             check_room(self._path, self._folder)
             damaged = False
             for _ in range(limits.RENEWALS):
@@ -278,11 +284,16 @@ class SqliteBackend:
     def close(self) -> None:
         """Let go of the file, once the write in progress is done; the last process to do so empties the log. Idempotent."""
         self._pool.shut()
+        until = self._until()
         with suppress(OSError, NotApplied, InvalidInput), self._lock.threads, self._lock.file(create=False) as file:
-            self._lock.take(file)
+            self._lock.take(file, until)
             self._pool.close(_checkpoint)
         self._lock.close()
-        self._pool.close(_checkpoint)  # without the lock, if it could not be had; SQLite's own locks do for that
+        self._pool.close()  # without the lock, if it could not be had: then the log stays, or SQLite merges it if no other has it open
+
+    def _until(self) -> float:
+        """Until when a call that begins now waits for the lock."""
+        return time.monotonic() + self._patience
 
     def after_fork(self) -> None:
         """The threads that wrote are in the parent."""

@@ -23,8 +23,6 @@ FORMAT: Final = 1
 PAGE_SIZE: Final = 4096
 """Bytes. Measured with heads of 0.2 to 16 KB: 8 and 16 KiB pages are 10-35 % slower, since each commit writes whole pages."""
 CHECKPOINT_PAGES: Final = 1000
-BUSY_SECONDS: Final = 5.0
-"""How long to wait for a program other than headstream that has the database locked."""
 
 SCHEMA: Final = (
     f"PRAGMA application_id = {APPLICATION_ID}",
@@ -38,10 +36,21 @@ _SHARED_PAGE: Final = 4096
 """SQLite writes one byte into each page of so many bytes of the file that it shares memory by."""
 
 
-def prepare(path: Path, pool: Pool, lock: FileLock, *, create: bool) -> None:
+def resolved(path: Path) -> Path:
+    """The name by which SQLite finds the log too, whatever link was given."""
+    try:
+        return path.resolve(strict=path.is_symlink())
+    except FileNotFoundError:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # Python before 3.13 has an error of its own for a loop of links
+        known = error if isinstance(error, OSError) else OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        raise explain(known, path, creating=True) from error
+
+
+def prepare(path: Path, pool: Pool, lock: FileLock, until: float, *, create: bool) -> None:
     """See to it that there is a store in the file ``path``; make one if there is nothing and ``create`` says so.
 
-    Raises what :class:`~headstream.backends.sqlite.SqliteBackend` does.
+    The lock is waited for until ``until`` (:func:`time.monotonic`). Raises what :class:`~headstream.backends.sqlite.SqliteBackend` does.
     """
     try:
         _check_place(path)
@@ -53,7 +62,7 @@ def prepare(path: Path, pool: Pool, lock: FileLock, *, create: bool) -> None:
             new = _is_new(path, pool, create=create)  # a read that failed can look like damage
         if new:
             with lock.threads, lock.file() as file:
-                lock.take(file)
+                lock.take(file, until)
                 _create(path, pool)
     except (sqlite3.Error, OSError) as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
@@ -133,11 +142,13 @@ def _check_place(path: Path) -> None:
         raise StoreNotFound(f"{folder} is no folder: create it, or correct the path of the store")
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder: name a database file, or use file:// for a folder of files")
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"{path} is no plain file: name a database file")
 
 
 def _connect(path: Path, slot: Slot, how: str) -> sqlite3.Connection:
     slot.connection = sqlite3.connect(  # at once: what an interrupt leaves is in the slot
-        f"{path.as_uri()}?{how}", uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        f"{path.as_uri()}?{how}", uri=True, timeout=slot.busy, isolation_level=None, check_same_thread=False
     )
     return slot.connection
 

@@ -67,9 +67,11 @@ _TORN: Final = (
 class Slot:
     """A connection, or the place for one."""
 
-    __slots__ = ("__weakref__", "connection", "frozen", "lock", "seen")
+    __slots__ = ("__weakref__", "busy", "connection", "frozen", "lock", "seen")
 
-    def __init__(self) -> None:
+    def __init__(self, busy: float) -> None:
+        #: Seconds that its connection waits for other programs.
+        self.busy = busy
         #: To be held by the thread that uses the slot.
         self.lock = threading.RLock()
         self.connection: sqlite3.Connection | None = None
@@ -89,10 +91,12 @@ class Slot:
 class Pool:
     """The connections to one file. Safe to use from threads; closed while the process forks.
 
-    There are as many readers as threads that read at one moment; :data:`IDLE_READERS` of them are kept.
+    There are as many readers as threads that read at one moment; :data:`IDLE_READERS` of them are kept. Each connection waits for ``busy`` seconds
+    for other programs that have the file locked.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy: float = limits.BUSY_SECONDS) -> None:
+        self._busy = busy
         self._path = path
         self._name = str(path)
         self._log_name = str(beside(path, "-wal"))
@@ -112,7 +116,7 @@ class Pool:
 
     def slot(self) -> Slot:
         """A new slot."""
-        slot = Slot()
+        slot = Slot(self._busy)
         self._slots.add(slot)
         return slot
 

@@ -21,6 +21,7 @@ Rules, and what each leans on:
    With other events it is :class:`KeyReused`: to call that a success would drop them, and to append them would break the promise of the key.
 9. An append that loses race after race raises the fence of the head (:mod:`headstream.protocol.rivals`, rule 4). The version stays, so attempts that are
    open stay so (4); they cannot land any more, as their etag is spent.
+10. A refusal after which the head has not changed is a fault, and no race (:mod:`headstream.protocol.rivals`, rule 6). Its attempt stays open all the same (4).
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ from headstream.protocol import codec, head, intent, keys
 from headstream.protocol.codec import Batch, Chain, Frame
 from headstream.protocol.head import Change, Known
 from headstream.protocol.intent import Intent
-from headstream.protocol.ops import FAULTS, Commit, Fault, Gen, NotApplied, Stamp, Stored, unavailable
+from headstream.protocol.ops import FAULTS, Commit, Fault, Gen, NotApplied, Refused, Stamp, Stored, unavailable
 from headstream.protocol.read import changeset_after, load_head, newest_segment, tail_chain
 from headstream.protocol.repetition import is_same
-from headstream.protocol.rivals import Races
+from headstream.protocol.rivals import Races, Spent
 from headstream.protocol.snapshot import Kept
 
 
@@ -144,6 +145,7 @@ def _append(
             remember(known)
             if (done := (yield from _settle(known, still_open))) is not None:
                 return done
+            last = (yield from races.judge(known.etag)) or last
         version = known.state.fields.version
         if not _fits(proposal.expected, version):
             if fresh or (_is_past(proposal.expected, version) and just_saw(known)):
@@ -154,41 +156,54 @@ def _append(
         if proposal.key is not None and (done := (yield from _duplicate(known, proposal, proposal.key))) is not None:
             return done
         try:
-            known = yield from _knock(known, proposal, races)
-            if known is not None and (done := (yield from _attempt(settings, proposal, known, still_open))) is not None:
-                return msgspec.structs.replace(done, lost=races.lost) if races.lost else done
+            answer = yield from _try(settings, proposal, known, still_open, races)
+            if isinstance(answer, Appended):
+                return answer
         except FAULTS as fault:
             last = fault
             known = known if isinstance(fault, NotApplied) else None
             pause = races.fail()
         else:
-            known = None
+            known, races.spent = None, answer
             pause = races.lose()
         yield from pause
 
 
-def _knock(known: Known, proposal: Proposal, races: Races) -> Gen[Known | None]:
-    """The head to build on: as it is, or with its fence raised after too many lost races; ``None`` if another was faster again (rule 9)."""
+def _try(
+    settings: Settings, proposal: Proposal, known: Known, still_open: _Open, races: Races
+) -> Gen[Appended | Spent]:
+    """One attempt, on a head whose fence is raised first if need be."""
+    ground = yield from _knock(known, proposal, races)
+    if isinstance(ground, Refused):
+        return Spent(known.etag, ground)
+    answer = yield from _attempt(settings, proposal, ground, still_open)
+    if isinstance(answer, Refused):
+        return Spent(ground.etag, answer)
+    return msgspec.structs.replace(answer, lost=races.lost) if races.lost else answer
+
+
+def _knock(known: Known, proposal: Proposal, races: Races) -> Gen[Known | Refused]:
+    """The head to build on: as it is, or with its fence raised after too many lost races, unless another was faster again (rule 9)."""
     if not isinstance(proposal.expected, Expected) or not races.knocks(known.state.fields.fence) or known.etag is None:
         return known
     state = head.fenced(known.state)
     answer = yield from Commit((), head.put(state, known.etag))
-    return Known(state, answer.etag) if isinstance(answer, Stored) else None
+    return Known(state, answer.etag) if isinstance(answer, Stored) else answer
 
 
 def _check_patience(proposal: Proposal, races: Races, last: Fault | None) -> None:
-    if races.lost >= limits.APPEND_ATTEMPTS or races.faults >= limits.FAULT_ATTEMPTS:
+    if races.exhausted:
         raise unavailable(
             "the append was given up; nothing was written: try again later",
             last,
             stream=proposal.stream,
             lost_races=races.lost,
-            faults=races.faults,
+            faults=races.faults + races.untrue,
         ) from last
 
 
-def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _Open) -> Gen[Appended | None]:
-    """One commit; ``None`` when it was refused."""
+def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _Open) -> Gen[Appended | Refused]:
+    """One commit."""
     state, stream = known.state, proposal.stream
     version, parent = state.fields.version, state.fields.changeset_id
     if version + proposal.events > limits.MAX_VERSION:
@@ -211,7 +226,7 @@ def _attempt(settings: Settings, proposal: Proposal, known: Known, still_open: _
         still_open.ids.pop()
         raise
     if not isinstance(answer, Stored):
-        return None
+        return answer
     return Appended(stamp.id, version + proposal.events, Known(grown, answer.etag))
 
 

@@ -148,6 +148,7 @@ def save(name: str, before: Checkpoint | None, mark: Mark, owner: str, *, releas
                 return found
             if (found and found.etag) != (before and before.etag):
                 raise _lost(name, found)
+            last = answer.fault
         yield from Pause(min(limits.FAULT_PAUSE[0] * 2.0**attempt, limits.FAULT_PAUSE[1]))
     raise unavailable("the checkpoint could not be saved: try again later", last, key=key) from last
 

@@ -170,8 +170,23 @@ class Stored(msgspec.Struct, frozen=True):
     etag: str
 
 
-class Refused(msgspec.Struct, frozen=True):
-    """The head's condition did not hold: nothing of the commit counts."""
+class Refused(msgspec.Struct, frozen=True, eq=False):
+    """The head's condition did not hold: nothing of the commit counts. Refusals are equal, whatever the storage says with them."""
+
+    reason: str = "the write was refused, although the object is as its condition says"
+    """What was answered, in a few words; as in :class:`Fault`, it is told if the refusal turns out to be untrue."""
+    code: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Refused)
+
+    def __hash__(self) -> int:
+        return hash(Refused)
+
+    @property
+    def fault(self) -> Unknown:
+        """The same as a fault, where the condition did hold."""
+        return Unknown(self.reason, code=self.code)
 
 
 REFUSED: Final = Refused()

@@ -16,6 +16,9 @@ Rules, and what each leans on:
    the head, which is a swap that needs no intent: the other loses its next race, and has its sign. While another's fence is newer than that, it need not.
 5. Nothing here decides what is written: all of it may be left out without harm to what is stored. On a storage of the same machine no client gives way: a commit there is
    one request, and those that lose read the head in a fraction of it.
+6. A refusal, after which the head still has the etag that the write named, was no race: others have changed nothing, so there is nothing to give up the
+   turn for. It counts as a fault, with what the storage answered, and its pauses grow. The count begins again when the head has changed (a fence changes it too), since a
+   service may also refuse one of two requests that meet. So what is refused for ever ends soon, and the reason is told.
 """
 
 from __future__ import annotations
@@ -23,7 +26,14 @@ from __future__ import annotations
 import msgspec
 
 from headstream import limits
-from headstream.protocol.ops import Pause
+from headstream.protocol.ops import Fault, Gen, Pause, Refused
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """A write that was refused, and the etag that it named."""
+
+    etag: str | None
+    refused: Refused
 
 
 class Races(msgspec.Struct):
@@ -31,6 +41,10 @@ class Races(msgspec.Struct):
 
     lost: int = 0
     faults: int = 0
+    untrue: int = 0
+    """Refusals since the head changed (rule 6)."""
+    spent: Spent | None = None
+    """The last refusal, until it is judged."""
     _fence: int = -1
     _since: int = 0
 
@@ -38,6 +52,22 @@ class Races(msgspec.Struct):
         """Another was faster; how long to wait (rule 1)."""
         self.lost += 1
         return after_race()
+
+    def judge(self, etag: str | None) -> Gen[Fault | None]:
+        """What the refusal was, if there was one, now that the head was read again and has this etag (rule 6); after a pause, if it was a fault."""
+        spent, self.spent = self.spent, None
+        if spent is None or spent.etag != etag:
+            self.untrue = 0
+            return None
+        self.lost -= 1
+        self.untrue += 1
+        yield from after_fault(self.untrue)
+        return spent.refused.fault
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it was tried often enough."""
+        return self.lost >= limits.APPEND_ATTEMPTS or max(self.faults, self.untrue) >= limits.FAULT_ATTEMPTS
 
     def fail(self) -> Pause:
         """A request failed; how long to wait."""

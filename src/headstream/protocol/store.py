@@ -128,7 +128,8 @@ def _create(settings: Settings) -> Gen[Description]:
     body = msgspec.json.format(msgspec.json.encode(description), indent=2)
     last: Fault | None = None
     try:
-        yield from Commit((), Put(keys.STORE, body, ABSENT))
+        answer = yield from Commit((), Put(keys.STORE, body, ABSENT))
+        last = None if isinstance(answer, Stored) else answer.fault
     except Unknown as fault:  # whatever became of it: what is there now is ours, another creator's, or nothing yet
         last = fault
     found = yield from _describe()

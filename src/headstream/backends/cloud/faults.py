@@ -56,7 +56,7 @@ from headstream.errors import (
     StoreNotFound,
     UnsuitableBackend,
 )
-from headstream.protocol.ops import MISSING, REFUSED, Missing, NotApplied, Refused, Unknown
+from headstream.protocol.ops import MISSING, Missing, NotApplied, Refused, Unknown
 
 ERRORS: Final = (BaseError, OSError)
 """What obstore raises: its own exceptions, and for a missing object ``FileNotFoundError``."""
@@ -141,7 +141,7 @@ def outcome_of(
 
 def _told(meaning: Meaning, advice: str, address: Address, details: dict[str, object]) -> Failure | Refused | Missing:
     if meaning is Meaning.REFUSED:
-        return REFUSED
+        return Refused(f"the storage answered {details.get('status')}", _text(details.get("code")))
     if meaning is Meaning.MISSING:
         return MISSING
     if meaning is Meaning.NO_CONTAINER:
@@ -150,7 +150,11 @@ def _told(meaning: Meaning, advice: str, address: Address, details: dict[str, ob
         return _LASTING[meaning](advice, **details)
     fault = Unknown if meaning is Meaning.UNKNOWN else NotApplied
     status, code = details.get("status"), details.get("code")
-    return fault(f"the storage answered {status or code}", code=str(code) if code and status else None)
+    return fault(f"the storage answered {status or code}", code=_text(code) if status else None)
+
+
+def _text(code: object) -> str | None:
+    return str(code) if code else None
 
 
 _LASTING: Final = {

@@ -66,7 +66,8 @@ def _why(text: str) -> tuple[str | None, str]:
         return "proxy", "the proxy does not let the connection pass"
     if system := _SYSTEM.search(text):
         number = int(system[1])
-        return errno.errorcode.get(number, str(number)), os.strerror(number)
+        advice = ": check the address and the port" if number == errno.ECONNREFUSED else ""
+        return errno.errorcode.get(number, str(number)), os.strerror(number) + advice
     for pattern, code, why in _PHASES:
         if pattern.search(text):
             return code, why
