@@ -10,6 +10,9 @@ closing releases the lock among processes. So the file is opened for each hold, 
     with lock.threads, lock.file() as file:
         lock.take(file)
         ...
+
+The lock among processes belongs to the open file, and a forked child inherits that. So the process forks while no thread has
+it open: one that is just being opened or closed is a descriptor which the child would not know of, and so would not close.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import os
 import stat
 import sys
 import threading
+import time
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -64,7 +68,8 @@ class FileLock:
         self.threads = threading.RLock()
         self._file: FileIO | None = None
         self._closed = False
-        forks.watch(self)
+        self._suspending = False
+        forks.suspend(self, lock=True)
 
     def file(self, *, create: bool = True) -> FileIO:
         """The lock's file, open and not yet locked: closing it releases the lock.
@@ -104,11 +109,25 @@ class FileLock:
         with self.threads:
             self._closed = True
 
+    def suspend(self, until: float) -> None:
+        """Keep other threads from taking it until :meth:`resume`, once they have given it back; see :mod:`.forks`."""
+        if not self.threads._is_owned():  # type: ignore[attr-defined] # noqa: SLF001 - as threading.Condition asks
+            self._suspending = True  # first: resume() then looks whether it was had
+            self.threads.acquire(timeout=max(0.0, until - time.monotonic()))
+
+    def resume(self) -> None:
+        """Let other threads go on."""
+        if self._suspending:
+            self._suspending = False
+            if self.threads._is_owned():  # type: ignore[attr-defined] # noqa: SLF001
+                self.threads.release()
+
     def after_fork(self) -> None:
         """Close the inherited file, which does not release the parent's lock: as long as the child had it open, the
         parent's death would not release it either.
         """
         self.threads = threading.RLock()
+        self._suspending = False
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
