@@ -22,7 +22,6 @@ from pydantic.alias_generators import to_camel
 
 from headstream import Decider, EventStore, InvalidInput, Registry, WithMetadata, connect
 from headstream.fidelity import difference
-from support import shown
 
 T = TypeVar("T")
 
@@ -354,7 +353,7 @@ def decider(cls: type) -> Decider[Any, Any]:
     return Decider(lambda: None, lambda _state, event: event, Registry(cls))
 
 
-@pytest.mark.parametrize("instance", GOOD, ids=shown)
+@pytest.mark.parametrize("instance", GOOD, ids=[type(instance).__name__ for instance in GOOD])
 def test_what_comes_back_is_appended(store, instance):
     """In ``transact``, and as an event of its own."""
     last = decider(type(instance))
@@ -369,7 +368,7 @@ def test_what_comes_back_is_appended(store, instance):
         assert difference(decision.state, found) is None
 
 
-@pytest.mark.parametrize(("instance", "why"), BAD, ids=shown)
+@pytest.mark.parametrize(("instance", "why"), BAD, ids=[type(instance).__name__ for instance, _ in BAD])
 def test_what_would_come_back_as_another_value_is_refused(store, instance, why):
     """By both; with the field, and without its value."""
     last, name = decider(type(instance)), type(instance).__name__

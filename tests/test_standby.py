@@ -307,7 +307,7 @@ def test_a_lost_checkpoint_is_logged(store, clock, place, caplog):
     with pytest.raises(CheckpointLost):
         worker.save()
     (record,) = caplog.records
-    assert (record.levelno, record.name) == (logging.WARNING, "headstream.subscriptions")
+    assert (record.levelno, record.name) == (logging.WARNING, "headstream.subscriptions.ends")
     assert "subscription 'w' ends: another worker took the checkpoint over" in record.getMessage()
 
 

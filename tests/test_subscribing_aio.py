@@ -69,7 +69,7 @@ class Place(Watched):
 def place(monkeypatch: pytest.MonkeyPatch) -> Place:
     """A backend with a store; pauses of the core take no time."""
     monkeypatch.setattr("headstream.drivers.sync.time", SimpleNamespace(sleep=lambda _seconds: None))
-    monkeypatch.setattr("headstream.drivers.aio.random", SimpleNamespace(uniform=lambda _least, _most: 0))
+    monkeypatch.setattr("headstream.drivers.pace.random", SimpleNamespace(uniform=lambda _least, _most: 0))
     backend = Place()
     sync.run(open_store(backend.default_tail, {"advance_every": 0}, create=True), backend)
     return backend

@@ -19,7 +19,7 @@ import msgspec
 
 from headstream import limits
 from headstream.aio import AsyncEventStore
-from headstream.backends.base import AsyncBackend, Backend
+from headstream.backends.base import AsyncBackend, Backend, check_timeout
 from headstream.backends.beside import beside, future_of
 from headstream.backends.memory import MemoryBackend
 from headstream.backends.objects import MemoryObjects, Objects
@@ -271,9 +271,7 @@ def _seconds(url: object, timeout: object) -> float:
     if timeout is None:
         local = isinstance(url, str | os.PathLike) and locate(url).kind not in CLOUDS
         return limits.LOCAL_TIMEOUT if local else limits.CLOUD_TIMEOUT
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= limits.MAX_TIMEOUT:
-        raise InvalidInput(f"timeout is a number of seconds, above 0 and at most {limits.MAX_TIMEOUT}")
-    return float(timeout)
+    return check_timeout(timeout)
 
 
 def _objects(folder: str | Path | None, capacity: int | None, store: UUID) -> Objects | None:

@@ -33,6 +33,8 @@ NOT_PUBLISHED: Final = (
 )
 
 log: Final = logging.getLogger("headstream.subscriptions")
+ends: Final = log.getChild("ends")
+"""For the ends of workers alone: a program that reports the error itself can switch it off."""
 
 FINISHED: Final = Cursor(nothing(FEED), 1, 0)
 """A read that needs nothing more."""
@@ -337,7 +339,7 @@ def log_end(follower: Follower, error: BaseException | None) -> None:
     """Log that an error in its loop ends a worker with a name: if it is not one of headstream's, its kind only, since its text may hold data."""
     if follower.is_named and isinstance(error, Exception):
         why = str(error) if isinstance(error, HeadstreamError) else f"{type(error).__name__} in its loop"
-        log.error("%s ends after position %d: %s", follower.name, follower.handled, why)
+        ends.error("%s ends after position %d: %s", follower.name, follower.handled, why)
 
 
 def jittered(pause: float) -> float:

@@ -12,7 +12,7 @@ from typing import Protocol, Self, TypeVar
 
 from headstream.bells import Bell
 from headstream.errors import CheckpointLost, HeadstreamError, Unavailable
-from headstream.following import Follower, jittered, log, log_end
+from headstream.following import Follower, ends, jittered, log, log_end
 from headstream.model import FeedEvent
 from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Gen
@@ -191,7 +191,7 @@ class AsyncSubscription(AsyncIterator[FeedEvent]):
         try:
             await asyncio.shield(self._writing)
         except CheckpointLost as error:
-            log.warning("%s ends: %s", self._follower.name, error)
+            ends.warning("%s ends: %s", self._follower.name, error)
             raise
 
     async def _written(self) -> None:

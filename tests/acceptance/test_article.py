@@ -23,7 +23,17 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 from azure.storage.blob import BlobServiceClient, ContainerClient
 from click.testing import CliRunner
 
-from headstream import NO_STREAM, Event, EventStore, Head, StoreNotFound, WrongExpectedVersion, connect, limits
+from headstream import (
+    NO_STREAM,
+    Event,
+    EventStore,
+    Head,
+    KeyReused,
+    StoreNotFound,
+    WrongExpectedVersion,
+    connect,
+    limits,
+)
 from headstream.backends.provision import create_container
 from headstream.cli.app import program
 from servers.azure import ACCOUNT, KEY, Azurite
@@ -342,11 +352,13 @@ def test_a_head_write_that_gets_no_answer(shop: Shop, acted: bool, blobs: int) -
 
 
 def test_a_command_handled_twice_is_one_changeset(shop: Shop) -> None:
-    """Duplicates are known by a key of their own: the changeset's id is not the command's."""
+    """Duplicates are known by a key of their own: the changeset's id is not the command's. Other events under the key are refused."""
     with shop.connect() as store:
         head = store.append(STREAM, Event("E", 1), expected=NO_STREAM, key="command-17")
     with shop.connect() as elsewhere:
-        again = elsewhere.append(STREAM, Event("E", "decided anew"), expected=NO_STREAM, key="command-17")
+        again = elsewhere.append(STREAM, Event("E", 1), expected=NO_STREAM, key="command-17")
+        with pytest.raises(KeyReused):
+            elsewhere.append(STREAM, Event("E", "decided again"), expected=NO_STREAM, key="command-17")
     assert again == head
     (changeset,) = walk(shop.container)
     assert (changeset.id, changeset.key, changeset.events) == (head.changeset_id, "command-17", [(1, "E", 1)])

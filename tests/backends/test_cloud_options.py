@@ -15,7 +15,7 @@ import pytest
 from obstore.exceptions import UnknownConfigurationKeyError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from headstream import AccessDenied, Event, HeadstreamError, InvalidInput, Unavailable, connect, connect_async
+from headstream import AccessDenied, Event, HeadstreamError, InvalidInput, Unavailable, connect, connect_async, limits
 from headstream.backends.cloud import AsyncCloudBackend, CloudBackend, names
 from headstream.backends.cloud.options import Options, unset
 from headstream.backends.provision import create_container
@@ -92,13 +92,19 @@ class TestNames:
         with pytest.raises(InvalidInput, match="there is no option zzzzz; see obstore's documentation"):
             CloudBackend("az://shop", account_name="shop", zzzzz=SECRET)
 
+    def test_a_bound_that_is_no_time(self) -> None:
+        """The bound of a call is the backend's own option, in seconds."""
+        for timeout in ("soon", "20s", 0, -1, True, float("nan"), limits.MAX_TIMEOUT + 1):
+            with pytest.raises(InvalidInput, match="the option timeout is a number of seconds, above 0"):
+                CloudBackend("s3://shop", **enough("s3", "https://host"), timeout=timeout)
+
     @pytest.mark.parametrize(
         ("options", "culprit"),
         [
             ({"client_options": {"timeout": "soon"}}, "timeout in client_options"),
             ({"client_options": {"timeout": 5}}, "timeout in client_options"),
             ({"client_options": {"no_such": "1"}}, "no_such in client_options"),
-            ({"timeout": "soon"}, "the option timeout"),
+            ({"connect_timeout": "soon"}, "the option connect_timeout"),
             ({"retry_config": {"max_retries": "many"}}, "max_retries in retry_config"),
             ({"retry_config": {"max_retries": -1}}, "max_retries in retry_config"),
             ({"retry_config": {"retry_timeout": timedelta(days=-1)}}, "retry_timeout in retry_config"),
@@ -150,7 +156,7 @@ PUT = Put("heads/a", b"body", ABSENT)
 
 def attempt(url: str, client_options: dict[str, Any], options: dict[str, Any]) -> bool:
     """Whether there is a backend with these options. If not, or if its requests fail, they do it as they should, and show no value."""
-    quick = {"client_options": client_options, "retry_config": {"max_retries": 0}}
+    quick: dict[str, Any] = {"client_options": client_options, "retry_config": {"max_retries": 0}}
     error: BaseException | None = None
     try:
         backend = CloudBackend(url, **quick, **options)
@@ -407,8 +413,8 @@ class TestPlaces:
         """As the command line gives them; also for what makes the bucket."""
         options: dict[str, Any] = {name.lower(): value for name, value in ministack.environment().items()}
         url = f"s3://{ministack.fresh_bucket()}-new/store"
-        assert create_container(url, timeout="20s", **options) is True
-        with connect(url, timeout="20s", **options) as store:
+        assert create_container(url, connect_timeout="20s", **options) is True
+        with connect(url, connect_timeout="20s", **options) as store:
             store.append("s", Event("E"))
 
     def test_what_is_empty_is_not_set(self, ministack: Server, monkeypatch: pytest.MonkeyPatch) -> None:

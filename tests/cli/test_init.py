@@ -88,7 +88,7 @@ def test_it_takes_the_options_that_every_command_takes(
         monkeypatch.delenv(name, raising=False)
     url = f"s3://{ministack.fresh_bucket()}-new/shop"
     given = [f"--option={name.lower()}={value}" for name, value in ministack.environment().items()]
-    options = [*given, "--option=timeout=20s", '--option=client_options={"connect_timeout": "5s"}']
+    options = [*given, "--option=timeout=20", '--option=client_options={"connect_timeout": "5s"}']
     assert cli.json("init", url, *options)[0]["created_container"] is True
     cli("append", url, "s", "T", *options)
     assert [event["version"] for event in cli.json("read", url, "s", *options)] == [1]

@@ -18,6 +18,7 @@ from headstream.protocol import checkpoint, codec, encoding, head, intent, keys,
 from headstream.protocol.codec import NO_DIGEST
 from headstream.protocol.head import Change, Known, nothing
 from headstream.protocol.intent import Intent
+from headstream.protocol.mark import Mark
 from headstream.protocol.ops import Commit, Stamp, Stamped
 from headstream.protocol.read import tail_chain
 from headstream.protocol.segment import Ref
@@ -102,7 +103,7 @@ def test_intents(changeset, stream, follows, micros, objects):
 def test_checkpoints(name, position, owner, micros, save):
     """Also with the name of a host that is no text."""
     assume(name and "\ud800" not in name)
-    story = Script(checkpoint.save(name, None, position, owner))
+    story = Script(checkpoint.save(name, None, Mark(position), owner))
     story.expect(Stamp, Stamped(save, micros))
     if story.error is not None:
         assert isinstance(story.error, InvalidInput)

@@ -154,7 +154,7 @@ MUTANTS = (
     Mutant(
         "one list in an advance",
         FEED,
-        "    second, _ = yield from _inbox(None, last, {entry.key: entry for entry in first})\n",
+        "    second, _ = yield from inbox.list(None, last, {entry.key: entry for entry in first})\n",
         "    second = first\n",
         4000,
     ),
@@ -360,6 +360,7 @@ MUTANTS = (
         CHECKPOINT,
         "ABSENT if before is None else Matches(before.etag)",
         "__import__('headstream').protocol.ops.ALWAYS",
+        2000,
     ),
     Mutant(
         "mark a position with the changeset that ends before it",

@@ -27,6 +27,8 @@ from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote
 
+from headstream import limits
+from headstream.errors import InvalidInput
 from headstream.protocol.ops import About, Get, GetAnswer, Page, Put, Refused, Stored
 
 
@@ -101,6 +103,13 @@ class AsyncBackend(Protocol):
 def is_remote(backend: Backend | AsyncBackend) -> bool:
     """Whether a backend says by an attribute ``is_remote = True`` that its requests go over a network."""
     return getattr(backend, "is_remote", False) is True
+
+
+def check_timeout(timeout: object) -> float:
+    """The bound of one call in seconds; :class:`InvalidInput` if that is no time."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= limits.MAX_TIMEOUT:
+        raise InvalidInput(f"the option timeout is a number of seconds, above 0 and at most {limits.MAX_TIMEOUT}")
+    return float(timeout)
 
 
 def metadata_of(about: About) -> Mapping[str, str]:

@@ -55,7 +55,9 @@ def create_container(url: str | os.PathLike[str], **options: Any) -> bool:
     address = Address.parse(url)
     if _exists(CloudBackend(url, **options)):
         return False
-    named = {name: value for name, value in options.items() if name not in ("client_options", "retry_config")}
+    named = {
+        name: value for name, value in options.items() if name not in ("client_options", "retry_config", "timeout")
+    }
     given = Options.of(address.scheme, options.get("client_options"), named)
     return _CREATORS[address.scheme](address, given.values)
 

@@ -25,6 +25,7 @@ def main() -> None:
         from headstream.cli.signals import heed  # noqa: PLC0415
 
         logging.getLogger("headstream").addHandler(Warnings(logging.WARNING))
+        logging.getLogger("headstream.subscriptions.ends").disabled = True  # a command says itself how it ends
         heed()
         program(prog_name="headstream")
     except ModuleNotFoundError as error:

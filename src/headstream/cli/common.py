@@ -66,6 +66,11 @@ def _pairs(_ctx: click.Context, _param: click.Parameter, texts: Sequence[str]) -
 
 
 def _value(name: str, text: str) -> Any:
+    if name == "timeout":
+        try:
+            return float(text)
+        except ValueError:
+            raise click.BadParameter("timeout is a number of seconds: how long a call may take") from None
     if not text.startswith("{"):
         return text
     try:
@@ -95,7 +100,7 @@ def options_option(function: F) -> F:
         callback=_pairs,
         multiple=True,
         metavar="NAME=VALUE",
-        help="An option of the storage client, such as endpoint=http://127.0.0.1:9000 or client_options={…}; may be repeated. Give secrets by the environment: "
+        help="An option of the storage client, such as endpoint=http://127.0.0.1:9000 or client_options={…}, or timeout=SECONDS, which bounds each call; may be repeated. Give secrets by the environment: "
         "other users of the machine can see a command line.",
     )(function)
 

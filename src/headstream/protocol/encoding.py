@@ -97,7 +97,7 @@ def _careful_rows(events: Sequence[Event]) -> list[Row]:
                 else:
                     data = _legible(data, as_it_is=type(data) is msgspec.Raw)
             what = "metadata"
-            text = _legible(dict(metadata)) if metadata else None
+            text = _legible(dict(metadata), as_it_is=_is_text(metadata)) if metadata else None
         except _NO_JSON as error:
             raise _no_json(what, len(rows), event, error) from None
         rows.append((event.type, data, text, _text(event.id)))
@@ -168,6 +168,11 @@ def _legible(value: Any, *, as_it_is: bool = False) -> str:
     if _to_json(_from_json(text)).decode() != text and not as_it_is:
         json.loads(text, object_pairs_hook=_check_names)
     return text
+
+
+def _is_text(metadata: Mapping[str, Any]) -> bool:
+    """Whether all values of a mapping were handed in as text."""
+    return all(type(name) is str and type(value) is msgspec.Raw for name, value in metadata.items())
 
 
 def _check_raw(value: Any) -> None:

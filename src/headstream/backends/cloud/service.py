@@ -13,6 +13,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from headstream import limits
+from headstream.backends.base import check_timeout
 from headstream.backends.cloud.names import full
 from headstream.backends.cloud.options import Options, is_panic, unknown, unset
 from headstream.backends.cloud.runtime import check_fork
@@ -168,6 +169,7 @@ def open_clients(
     that obstore does not take; it names them, without their values.
     """
     check_fork()
+    seconds = check_timeout(seconds)
     given = Options.of(address.scheme, client_options, options)
     if retry_config is not None and not isinstance(retry_config, Mapping):
         raise InvalidInput(f"retry_config is a mapping, not {type(retry_config).__name__}")

@@ -44,7 +44,7 @@ class World:
         self.stickiness = rng.choice((0.0, 0.0, 0.7, 0.9, 0.97))
         """How likely the client that acted last acts again: then others are slow, and find much changed."""
         self.eyes = Random(f"eyes {seed}")  # noqa: S311 - of its own, so that the rest of a history is what it was
-        self.blindness = self.eyes.choice((0.0, 0.0, 0.0, 0.4))
+        self.blindness = self.eyes.choice((0.0, 0.6))
         """How likely an advance cannot read one of the streams."""
         self.page = rng.choice((1, 2, 3, 1000))
         """Keys in one page of a list."""
