@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from headstream import Decider, Event, EventStore, OutcomeUnknown, RecordedEvent, Snapshots, connect
+from headstream import Decider, Event, EventStore, OutcomeUnknown, Snapshots, connect
 from headstream.backends.memory import MemoryBackend
 
 KEPT = 5
@@ -17,7 +17,7 @@ LOST = 5
 Names = list[str]
 
 
-def added(names: Names, event: RecordedEvent) -> Names:
+def added(names: Names, event: Event) -> Names:
     """The types of all events, as a state."""
     return [*names, event.type]
 
@@ -29,7 +29,7 @@ def apart(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def decider() -> Decider[Names, RecordedEvent]:
+def decider() -> Decider[Names, Event]:
     """A decider that keeps states."""
     return Decider(initial=list, evolve=added, name="names", snapshots=Snapshots(list[str]))
 
@@ -41,7 +41,7 @@ def place() -> MemoryBackend:
 
 
 @pytest.fixture
-def client(place: MemoryBackend, decider: Decider[Names, RecordedEvent], apart: bool) -> Iterator[EventStore]:
+def client(place: MemoryBackend, decider: Decider[Names, Event], apart: bool) -> Iterator[EventStore]:
     """A client that has decided on events which the store does not have any more."""
     with connect(place) as store:
         store.append("s", [Event(f"Kept{number}") for number in range(KEPT)])

@@ -19,7 +19,7 @@ from headstream.errors import HeadstreamError, InvalidInput
 from headstream.model import FeedEvent, RecordedEvent, check_stream, check_text
 from headstream.protocol import checkpoint
 from headstream.protocol.checkpoint import Checkpoint, Watch
-from headstream.protocol.codec import Chain
+from headstream.protocol.codec import ID_SIZE, Chain
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import nothing
 from headstream.protocol.keys import FEED
@@ -355,6 +355,9 @@ def check_checkpoint(name: object) -> None:
 def check_after(after: object) -> Mark:
     """The mark after which a reader begins; :class:`InvalidInput` if it is none."""
     if isinstance(after, Mark):
+        check_number("the position of a mark", after.position, 0)
+        if after.changeset is not None and (type(after.changeset) is not bytes or len(after.changeset) != ID_SIZE):
+            raise InvalidInput(f"the changeset of a mark is an id of {ID_SIZE} bytes, or None")
         return after
     check_number("after", after, 0)
     return Mark(cast("int", after))
