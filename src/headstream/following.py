@@ -149,6 +149,7 @@ class Follower:
         if self._patience is not None and checkpoint_name is None:
             raise InvalidInput("standby is for a subscription with a checkpoint: subscribe with checkpoint='a name'")
         self._saved: Checkpoint | None = None
+        self._saving: set[bytes] = set()
         self._saved_at = self._tried_at = 0.0
         self._watch = Watch()
         self._next_look = -math.inf
@@ -327,11 +328,14 @@ class Follower:
         yield from self.begin(now)
         if self.begun:
             release = release and self._patience is not None
-            saved = yield from checkpoint.save(self._name, self._saved, self.mark, self._owner, release=release)
+            saved = yield from checkpoint.save(
+                self._name, self._saved, self.mark, self._owner, release=release, ours=self._saving
+            )
             self._note(saved, now)
 
     def _note(self, saved: Checkpoint, now: float) -> None:
         self._saved = saved
+        self._saving = set()  # last: an interrupt before that loses none
         self._saved_at = self._tried_at = now
 
 
