@@ -296,3 +296,17 @@ def test_a_line_shows_few_of_many_ids() -> None:
     assert "id-3" not in str(error)
     assert "the storage answered 503" in str(error)
     assert error.details["changeset_ids"] == ids
+
+
+def test_a_request_with_a_signature_that_finds_nothing_names_no_proxy() -> None:
+    """The library hides the URL of one; what is known is where the connection was to go."""
+    with closed_port() as place, pytest.raises(Unavailable) as raised:
+        connect(
+            "az://events/shop",
+            account_name="myshop",
+            sas_key="sv=2024-01-01&sig=c2VjcmV0",
+            endpoint=f"http://{place}",
+            allow_http=True,
+            timeout=1,
+        )
+    assert raised.value.details["reason"] == f"no connection to {place}: Connection refused"
