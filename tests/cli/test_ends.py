@@ -232,7 +232,8 @@ def test_signals_end_a_request_that_hangs(hole: Hole, number: int, code: int, *,
             until(lambda: not [process for process in running.values() if again and pressed(process, number)])
             for name, process in running.items():
                 ended, said = end_of(process)
-                assert ended == code, (name, said)
+                # The system ends a process whose interpreter is gone by the second signal: 130 to a shell, too.
+                assert ended == code or (again and ended == -number), (name, said)
                 assert said.count("\n") <= 1, (name, said)
                 assert "Traceback" not in said
         finally:
