@@ -320,3 +320,19 @@ def test_a_feed_that_was_repaired(place_of_damage):
         for mark in marks[start + 1 :]:
             with pytest.raises(FeedChanged):
                 list(later.feed(after=mark))
+
+
+@pytest.mark.parametrize("parts", [(-1,), (True,), ("1",), (1.0,), (1, b"short"), (1, "x" * 16)])
+def test_a_mark_that_was_made_by_hand_is_checked(store, parts):
+    """Before anything is read: it would be met in the middle of a read, as an error of Python's."""
+    for use in (store.feed, lambda after: store.subscribe(after=after, checkpoint="c")):
+        with pytest.raises(InvalidInput, match="mark"):
+            use(after=Mark(*parts))
+    assert not list(store.checkpoints())
+
+
+@pytest.mark.parametrize("text", [None, 5, b"5", Mark(5)])
+def test_a_mark_is_read_from_a_string(text):
+    """Anything else is named."""
+    with pytest.raises(InvalidInput, match="string"):
+        Mark.parse(text)

@@ -338,3 +338,17 @@ def test_what_is_refused_for_ever_by_a_code_of_its_own(
         with refusing(proxy, "store.json", answer), pytest.raises(Unavailable) as raised:
             connect(server.url(f"{server.fresh_bucket()}/{uuid4().hex}"))
         assert raised.value.details["code"] == answer.code
+
+
+def test_a_request_with_a_signature_that_finds_nothing_names_no_proxy() -> None:
+    """The library hides the URL of one; what is known is where the connection was to go."""
+    with closed_port() as place, pytest.raises(Unavailable) as raised:
+        connect(
+            "az://events/shop",
+            account_name="myshop",
+            sas_key="sv=2024-01-01&sig=c2VjcmV0",
+            endpoint=f"http://{place}",
+            allow_http=True,
+            timeout=1,
+        )
+    assert raised.value.details["reason"] == f"no connection to {place}: Connection refused"

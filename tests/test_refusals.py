@@ -211,6 +211,26 @@ def test_a_provider_that_refuses_for_good_denies_access(s3: str, failure: Except
     assert raised.value.__cause__ is failure
 
 
+@pytest.mark.parametrize("kind", [dict, None], ids=["blocking", "awaited"])
+@pytest.mark.parametrize("name", ["access_key_id", "secret_access_key", "token"])
+async def test_credentials_of_a_provider_are_checked_before_the_client_has_them(
+    s3: str, kind: type | None, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A line break from a file of secrets: it is named, its value is not, and the client does not panic over it."""
+    made = {"access_key_id": "key", "secret_access_key": SECRET, "token": None, "expires_at": None, name: f"{SECRET}\n"}
+
+    async def awaited() -> dict[str, Any]:
+        return made
+
+    provider = awaited if kind is None else lambda: made
+    with pytest.raises(AccessDenied) as raised:
+        await connect_async(s3, credential_provider=provider, retry_config=ONCE)
+    told = str(raised.value.__cause__)
+    assert repr(name) in told
+    assert "line break" in told
+    assert SECRET not in f"{raised.value}{told}{capfd.readouterr().err}"
+
+
 async def test_a_provider_that_awaits_works(s3: str) -> None:
     """Credentials that are there are used as before."""
     async with connect_async(s3, credential_provider=AsyncKeys()) as store:

@@ -23,7 +23,9 @@ from headstream import (
     connect,
     limits,
 )
+from headstream.backends.memory import MemoryBackend
 from headstream.following import check_poll, jittered
+from headstream.protocol import keys
 from headstream.protocol.ops import NotApplied, Page, Put, Unknown
 from support.backends import Watched
 
@@ -677,3 +679,45 @@ def test_pauses_have_chance_in_them():
     pauses = {jittered(2.0) for _ in range(50)}
     assert len(pauses) > 40
     assert 1.0 <= min(pauses) <= max(pauses) <= 2.0
+
+
+class _Interrupted(MemoryBackend):
+    """A place whose writes of checkpoints count, and are not answered."""
+
+    reason: BaseException | None = None
+
+    def commit(self, prelude, head):
+        answer = super().commit(prelude, head)
+        if self.reason is not None and head.key.startswith(keys.CHECKPOINTS):
+            raise self.reason
+        return answer
+
+    def get(self, get):
+        if isinstance(self.reason, Unknown) and get.key.startswith(keys.CHECKPOINTS):
+            raise self.reason
+        return super().get(get)
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt(), Unknown("no answer")], ids=["interrupted", "not answered"])
+def test_a_save_that_counts_without_an_answer_loses_no_checkpoint(reason):
+    """The checkpoint is still this worker's: it goes on from there. Another one that takes it over is told apart."""
+    place = _Interrupted()
+    with connect(place) as store:
+        store.append("s", [Event("E")] * 3)
+        worker = store.subscribe(checkpoint="w", follow=False)
+        for position in (1, 2):
+            next(worker)
+            worker.acknowledge()
+            place.reason = reason
+            with pytest.raises((KeyboardInterrupt, Unavailable)):
+                worker.save()
+            place.reason = None
+            worker.save()
+            assert [checkpoint.position for checkpoint in store.checkpoints()] == [position]
+        place.reason = reason
+        with pytest.raises((KeyboardInterrupt, Unavailable)):
+            worker.save()
+        place.reason = None
+        next(store.subscribe(checkpoint="w", follow=False))
+        with pytest.raises(CheckpointLost):
+            worker.save()

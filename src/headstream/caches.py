@@ -45,6 +45,14 @@ class Cache(Generic[V]):
             self._entries.move_to_end(key)
             return entry[0]
 
+    def forget(self, key: Hashable) -> None:
+        """Remember it no more."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None:
+                del self._entries[key]
+                self._size -= entry[1]
+
     def put(self, key: Hashable, value: V, size: int, unless: Callable[[V], bool]) -> None:
         """Remember a value of ``size`` bytes, unless that is said of the one that is there."""
         with self._lock:
@@ -102,6 +110,10 @@ class HeadCache:
         seen = self._cache.get(known.state.stream)
         return seen is not None and seen.known is known and time.monotonic() - seen.at < max_age
 
+    def forget(self, stream: str) -> None:
+        """Ask for the head next time, whatever it is: one that went back, by a restore, takes no other's place."""
+        self._cache.forget(stream)
+
     def put(self, known: Known) -> None:
         """Remember a head, unless a newer one of the stream is."""
         state = known.state
@@ -119,6 +131,8 @@ class KeptState(msgspec.Struct, frozen=True):
     state: bytes
     size: int
     """Bytes of data of the events since the last state that the stream keeps."""
+    changeset: bytes | None = None
+    """The id of the changeset at that version, by which a stream that was restored is told; ``None`` if the head itself names the state."""
 
 
 class StateCache:
@@ -141,6 +155,10 @@ class StateCache:
         """Whether a state of this version of the stream, or a later one, is remembered."""
         found = self._cache.get((stream, name, version))
         return found is not None and found.at >= at
+
+    def forget(self, stream: str, name: str, version: int) -> None:
+        """Remember it no more."""
+        self._cache.forget((stream, name, version))
 
     def put(self, stream: str, name: str, version: int, kept: KeptState) -> None:
         """Remember a state, unless a newer one is."""

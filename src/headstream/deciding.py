@@ -141,6 +141,8 @@ class Transaction(Generic[S, E]):
         """The version of the last state that the stream keeps of this decider."""
         self._size = 0
         """Bytes of data of the events since the last kept state."""
+        self._follows: bytes | None = None
+        """The changeset that the next event that is read must follow, if the state was remembered."""
 
     def _aim(self, end: int | None) -> None:
         """Read next what follows the state, up to version ``end`` if that is given, which the stream is known to have reached."""
@@ -177,6 +179,11 @@ class Transaction(Generic[S, E]):
         events: list[RecordedEvent] = []
         if not self._cursor.exhausted:
             events, self._cursor, chain = yield from self._session.page(self._cursor)
+            if self._is_other(chain):
+                self._forget()
+                self._start_over()
+                self._cursor = None
+                return (yield from self._read())
             if self._key is not None and self._accepted is None:
                 self._look(chain)
         return events
@@ -271,6 +278,9 @@ class Transaction(Generic[S, E]):
                 return None
         if found is None or not self._version < found.at <= last:
             return cursor
+        if found.changeset is not None and found.at == state.version and found.changeset != state.fields.changeset_id:
+            self._forget()
+            return cursor
         try:
             self._state = snapshots.decode(found.state)
         except Exception as error:  # noqa: BLE001 - whatever a decoder raises
@@ -278,7 +288,20 @@ class Transaction(Generic[S, E]):
             self._unusable(f"{why}: count the decider's version up when its states change")
             return cursor
         self._version, self._size = found.at, found.size if found.at > self._kept_at else 0
+        self._follows = found.changeset
         return Cursor(cursor.known, found.at + 1, cursor.last)
+
+    def _is_other(self, chain: Chain) -> bool:
+        """Whether the events that were read do not follow those of the remembered state: the stream was restored since."""
+        expected, self._follows = self._follows, None
+        first = next((changeset for changeset in chain if changeset.version > self._version), None)
+        return expected is not None and first is not None and (first.follows, first.parent) != (self._version, expected)
+
+    def _forget(self) -> None:
+        """Remember the state no more, which is of events that the stream does not have."""
+        assert self._decider.name is not None
+        self._session.states.forget(self._stream, self._decider.name, self._decider.version)
+        self._unusable("the stream has other events by now: it was restored or repaired")
 
     def _kept(self, cursor: Cursor) -> Gen[KeptState | None]:
         """The state that the head names, if it is there. Raises what a read raises."""
@@ -332,9 +355,9 @@ class Transaction(Generic[S, E]):
                 why,
             )
 
-    def _remember(self, state: S, version: int) -> None:
+    def _remember(self, state: S, head: Head) -> None:
         """Keep a state in this client."""
-        decider, snapshots = self._decider, self._decider.snapshots
+        decider, snapshots, version = self._decider, self._decider.snapshots, head.version
         if snapshots is None or decider.name is None or version == 0:
             return
         states = self._session.states
@@ -348,7 +371,7 @@ class Transaction(Generic[S, E]):
             encoded = self._encoded(state)
             size += 0 if self._adopting else _size_of(self._recorded)
         if encoded is not None:
-            states.put(self._stream, decider.name, decider.version, KeptState(version, encoded, size))
+            states.put(self._stream, decider.name, decider.version, KeptState(version, encoded, size, head.changeset))
 
     # --- decide ----------------------------------------------------------------------------------------------------
 
@@ -428,7 +451,7 @@ class Transaction(Generic[S, E]):
             self._finish(self._events, self._after, head)
 
     def _finish(self, events: tuple[E, ...], state: S, head: Head) -> None:
-        self._remember(state, head.version)
+        self._remember(state, head)
         self.decision = Decision(self._result, events, state, head, self._repeated)
 
 

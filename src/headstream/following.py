@@ -19,7 +19,7 @@ from headstream.errors import HeadstreamError, InvalidInput
 from headstream.model import FeedEvent, RecordedEvent, check_stream, check_text
 from headstream.protocol import checkpoint
 from headstream.protocol.checkpoint import Checkpoint, Watch
-from headstream.protocol.codec import Chain
+from headstream.protocol.codec import ID_SIZE, Chain
 from headstream.protocol.follow import Place, Polled
 from headstream.protocol.head import nothing
 from headstream.protocol.keys import FEED
@@ -149,6 +149,7 @@ class Follower:
         if self._patience is not None and checkpoint_name is None:
             raise InvalidInput("standby is for a subscription with a checkpoint: subscribe with checkpoint='a name'")
         self._saved: Checkpoint | None = None
+        self._saving: set[bytes] = set()
         self._saved_at = self._tried_at = 0.0
         self._watch = Watch()
         self._next_look = -math.inf
@@ -327,11 +328,14 @@ class Follower:
         yield from self.begin(now)
         if self.begun:
             release = release and self._patience is not None
-            saved = yield from checkpoint.save(self._name, self._saved, self.mark, self._owner, release=release)
+            saved = yield from checkpoint.save(
+                self._name, self._saved, self.mark, self._owner, release=release, ours=self._saving
+            )
             self._note(saved, now)
 
     def _note(self, saved: Checkpoint, now: float) -> None:
         self._saved = saved
+        self._saving = set()  # last: an interrupt before that loses none
         self._saved_at = self._tried_at = now
 
 
@@ -355,6 +359,9 @@ def check_checkpoint(name: object) -> None:
 def check_after(after: object) -> Mark:
     """The mark after which a reader begins; :class:`InvalidInput` if it is none."""
     if isinstance(after, Mark):
+        check_number("the position of a mark", after.position, 0)
+        if after.changeset is not None and (type(after.changeset) is not bytes or len(after.changeset) != ID_SIZE):
+            raise InvalidInput(f"the changeset of a mark is an id of {ID_SIZE} bytes, or None")
         return after
     check_number("after", after, 0)
     return Mark(cast("int", after))

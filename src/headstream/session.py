@@ -18,6 +18,7 @@ from headstream.errors import (
     CorruptData,
     HeadstreamError,
     InvalidInput,
+    OutcomeUnknown,
     UnsupportedFormat,
     WrongExpectedVersion,
 )
@@ -120,6 +121,9 @@ class Session:
         except WrongExpectedVersion:
             self._meter.conflict()
             self._rivals.met(proposal.stream)
+            raise
+        except OutcomeUnknown:
+            self.cache.forget(proposal.stream)
             raise
         if appended.lost:
             self._rivals.met(proposal.stream)

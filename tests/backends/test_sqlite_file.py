@@ -4,13 +4,15 @@ import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from headstream.backends import sqlite_pool
 from headstream.backends.sqlite import SqliteBackend
+from headstream.backends.sqlite_file import check_room
 from headstream.errors import AccessDenied, InvalidInput, StoreNotFound, UnsupportedFormat
-from headstream.protocol.ops import ABSENT, ALWAYS, REFUSED, Page, Put, Stored
+from headstream.protocol.ops import ABSENT, ALWAYS, REFUSED, NotApplied, Page, Put, Stored
 from support.embedded import in_child
 
 HEAD = Put("heads/a", b"body", ABSENT)
@@ -163,3 +165,12 @@ def test_readers_that_nobody_uses_are_few(backend):
     for slot in taken:
         backend._pool.give(slot)
     assert len(backend._pool._idle) == sqlite_pool.IDLE_READERS
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system without blocks here")
+def test_a_file_system_that_does_not_tell_its_size_is_not_called_full():
+    """Some, such as those of user space, have neither blocks nor free ones."""
+    check_room(Path("/proc/shop.db"))
+    with pytest.raises((AccessDenied, NotApplied, StoreNotFound)) as told:
+        SqliteBackend("/proc/shop.db")
+    assert "full" not in str(told.value)

@@ -207,6 +207,40 @@ def busy_threads(turn):
     return begin
 
 
+def forking_threads(turn):
+    """Threads fork at the same time, while others append: no child keeps a lock that was being taken or given back."""
+
+    def begin():
+        store = connect(turn.url)
+        turn.append(store, "parent")
+        stop = threading.Event()
+
+        def work(number):
+            while not stop.is_set():
+                turn.append(store, f"parent-{number}", 1)
+
+        def fork(number):
+            for attempt in range(SMALL):
+                child = turn.forked(lambda attempt=attempt: turn.append(store, f"child-{number}-{attempt}", 1))
+                codes.append(os.waitpid(child, 0)[1])
+
+        codes = []
+        busy = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+        forking = [threading.Thread(target=fork, args=(number,)) for number in range(3)]
+        for thread in busy + forking:
+            thread.start()
+        for thread in forking:
+            thread.join()
+        stop.set()
+        for thread in busy:
+            thread.join()
+        assert codes == [0] * 3 * SMALL, codes
+        store.close()
+        turn.say("end")
+
+    return begin
+
+
 def multiprocessed(turn):
     """A pool of the fork context, made while the store is open."""
 
@@ -356,6 +390,7 @@ SCENARIOS = {
     "the parent exits first": own(parent_exits(lambda store: sys.exit()), child_goes_on),
     "the parent is killed first": own(parent_exits(kill), child_goes_on),
     "threads are busy": busy_threads,
+    "threads fork at the same time": forking_threads,
     "multiprocessing": multiprocessed,
     "into the background": daemonised,
     "asyncio": awaited,

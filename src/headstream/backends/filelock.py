@@ -15,6 +15,9 @@ Waiting in the system's queue is what makes the lock fair, and the system waits 
 waited for by a thread of its own: on a second descriptor of the same open file, so that what the thread gets is its caller's. If the caller has
 given up by then and has closed the file, the thread closes the last descriptor, which releases the lock. A lock has one such thread at most: those who come while it
 still waits for a caller that has gone wait for it to end.
+
+The lock among processes belongs to the open file, and a forked child inherits that. So the process forks while no thread has
+it open: one that is just being opened or closed is a descriptor which the child would not know of, and so would not close.
 """
 
 from __future__ import annotations
@@ -122,7 +125,8 @@ class FileLock:
         self._file: FileIO | None = None
         self._waiting: _Waiting | None = None
         self._closed = False
-        forks.watch(self)
+        self._suspending = False
+        forks.suspend(self, lock=True)
 
     def file(self, *, create: bool = True) -> FileIO:
         """The lock's file, open and not yet locked: closing it releases the lock.
@@ -137,9 +141,8 @@ class FileLock:
                 "this thread is in the middle of a write: do not use the store in a signal handler, set a flag there"
             )
         try:
-            return FileIO(
-                self._path, opener=without_wait
-            )  # for reading: that is enough, and all that another owner's file may allow
+            # For reading: that is enough, and all that another owner's file may allow.
+            return FileIO(self._path, opener=without_wait)
         except FileNotFoundError:
             if not create:
                 raise
@@ -188,6 +191,19 @@ class FileLock:
         with self.threads:
             self._closed = True
 
+    def suspend(self, until: float) -> None:
+        """Keep other threads from taking it until :meth:`resume`, once they have given it back; see :mod:`.forks`."""
+        if not self.threads._is_owned():  # type: ignore[attr-defined] # noqa: SLF001 - as threading.Condition asks
+            self._suspending = True  # first: resume() then looks whether it was had
+            self.threads.acquire(timeout=max(0.0, until - time.monotonic()))
+
+    def resume(self) -> None:
+        """Let other threads go on."""
+        if self._suspending:
+            self._suspending = False
+            if self.threads._is_owned():  # type: ignore[attr-defined] # noqa: SLF001
+                self.threads.release()
+
     def after_fork(self) -> None:
         """Close the inherited file, which does not release the parent's lock: as long as the child had it open, the
         parent's death would not release it either.
@@ -196,6 +212,7 @@ class FileLock:
         if self._waiting is not None:
             self._waiting.close()
             self._waiting = None
+        self._suspending = False
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()

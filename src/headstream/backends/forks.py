@@ -37,6 +37,7 @@ class Suspended(Inheritor, Protocol):
 
 
 _INHERITORS: Final[WeakSet[Inheritor]] = WeakSet()
+_LOCKS: Final[WeakSet[Suspended]] = WeakSet()
 _SUSPENDED: Final[WeakSet[Suspended]] = WeakSet()
 _INHERITED: Final[list[object]] = []
 
@@ -44,9 +45,18 @@ _INHERITED: Final[list[object]] = []
 class _Turn:
     """Held by the thread that forks or suspends, so that two of them do not wait for each other."""
 
+    fork: Any = threading.RLock()
     lock: Any = threading.RLock()
-    is_taken = False
-    """Whether the fork that is going on has taken it."""
+
+
+class _Forks(threading.local):
+    """Of the forks that this thread is in the middle of: whether each has to suspend and resume."""
+
+    def __init__(self) -> None:
+        self.going_on: list[bool] = []
+
+
+_FORKS: Final = _Forks()
 
 
 def watch(inheritor: Inheritor) -> None:
@@ -54,9 +64,9 @@ def watch(inheritor: Inheritor) -> None:
     _INHERITORS.add(inheritor)
 
 
-def suspend(suspended: Suspended) -> None:
-    """The same, and have it suspended while this process forks."""
-    _SUSPENDED.add(suspended)
+def suspend(suspended: Suspended, *, lock: bool = False) -> None:
+    """The same, and have it suspended while this process forks. A ``lock`` is held while others are used, so it comes first."""
+    (_LOCKS if lock else _SUSPENDED).add(suspended)
     _INHERITORS.add(suspended)
 
 
@@ -77,25 +87,32 @@ def abandon(inherited: object) -> None:
 
 
 def _before() -> None:
-    _Turn.is_taken = False
-    if _Turn.lock._is_owned():  # noqa: SLF001 - a signal handler that forks while this thread suspends
+    nested = _Turn.fork._is_owned() or _Turn.lock._is_owned()  # noqa: SLF001 - a signal handler forks while this thread suspends
+    _FORKS.going_on.append(not nested)
+    if nested:
         return
     until = time.monotonic() + limits.FORK_SECONDS
-    _Turn.is_taken = _Turn.lock.acquire(timeout=limits.FORK_SECONDS)
-    if _Turn.is_taken:
-        for suspended in list(_SUSPENDED):
-            suspended.suspend(until)
+    if _Turn.fork.acquire(timeout=limits.FORK_SECONDS):
+        for lock in list(_LOCKS):
+            lock.suspend(until)
+        if _Turn.lock.acquire(timeout=max(0.0, until - time.monotonic())):
+            for suspended in list(_SUSPENDED):
+                suspended.suspend(until)
 
 
 def _in_parent() -> None:
-    if _Turn.is_taken:
-        for suspended in list(_SUSPENDED):
-            suspended.resume()
-        _Turn.lock.release()
+    if not (_FORKS.going_on and _FORKS.going_on.pop()):
+        return
+    for turn, suspended in ((_Turn.lock, _SUSPENDED), (_Turn.fork, _LOCKS)):
+        if turn._is_owned():  # noqa: SLF001
+            for one in list(suspended):
+                one.resume()
+            turn.release()
 
 
 def _in_child() -> None:
-    _Turn.lock = threading.RLock()
+    _Turn.fork, _Turn.lock = threading.RLock(), threading.RLock()
+    _FORKS.going_on[-1:] = []
     for inheritor in list(_INHERITORS):
         inheritor.after_fork()
 

@@ -107,12 +107,17 @@ def connect_reader(pool: Pool, path: Path, slot: Slot) -> None:
 def check_room(path: Path, folder: str = "") -> None:
     """Raise :class:`NotApplied` if the disk has not the room that SQLite needs to stay alive.
 
-    ``folder`` is that of ``path``, for who asks often.
+    A file system that has no blocks at all does not tell. ``folder`` is that of ``path``, for who asks often.
     """
     if hasattr(os, "statvfs"):
         disk = os.statvfs(folder or path.parent)
         room = limits.DISK_RESERVE // disk.f_frsize
-        if disk.f_bavail < room and not disk.f_flag & os.ST_RDONLY and (disk.f_bfree < room or os.geteuid() != 0):
+        if (
+            disk.f_bavail < room
+            and disk.f_blocks
+            and not disk.f_flag & os.ST_RDONLY
+            and (disk.f_bfree < room or os.geteuid() != 0)
+        ):
             raise NotApplied(
                 f"the disk of {path} is full: it has less than {limits.DISK_RESERVE // limits.KIB} KiB left"
             )

@@ -40,6 +40,7 @@ from headstream.protocol.ops import (
     NotApplied,
     Pause,
     Put,
+    Refused,
     Stamp,
     Stored,
     unavailable,
@@ -113,8 +114,19 @@ def load(name: str) -> Gen[Checkpoint | None]:
     return decode(answer.body, key, answer.etag) if isinstance(answer, Found) else None
 
 
-def save(name: str, before: Checkpoint | None, mark: Mark, owner: str, *, release: bool = False) -> Gen[Checkpoint]:
+def save(
+    name: str,
+    before: Checkpoint | None,
+    mark: Mark,
+    owner: str,
+    *,
+    release: bool = False,
+    ours: set[bytes] | None = None,
+) -> Gen[Checkpoint]:
     """Move the checkpoint from ``before`` to ``mark``; with ``release`` a standby may then take it over at once.
+
+    ``ours``: the ids of this worker's saves from ``before`` whose end it does not know, since they failed or were interrupted; this one's are
+    added. If the checkpoint is where one of them moved it, it is this worker's still.
 
     Raises :class:`CheckpointLost` when somebody else moved it; :class:`Unavailable` when it may or may not have moved; :class:`CorruptData`.
     """
@@ -122,33 +134,31 @@ def save(name: str, before: Checkpoint | None, mark: Mark, owner: str, *, releas
     owner = owner.encode(errors="replace").decode()  # the name of a host may be no text
     if before is not None and before.position > mark.position:
         mark = before.mark
-    ours: set[bytes] = set()
+    ours = set() if ours is None else ours
+    earlier = frozenset(ours)
     last: Fault | None = None
     for attempt in range(limits.FAULT_ATTEMPTS):
         stamp = yield from Stamp()
         ours.add(stamp.id)
         fields = Fields(name, stamp.id, mark.position, owner, stamp.micros, mark.changeset, release)
         body = codec.seal("checkpoint", fields, check=_decoder)
+        answer: Stored | Refused | None = None
         try:
             answer = yield from Commit((), Put(key, body, ABSENT if before is None else Matches(before.etag)))
-        except NotApplied as fault:
+        except FAULTS as fault:
             last = fault
-        except FAULTS as fault:  # it may have moved, or may do so yet
-            last = fault
+        if isinstance(answer, Stored):
+            return Checkpoint(name, mark.position, owner, stamp.micros, stamp.id, answer.etag, mark.changeset, release)
+        if answer is not None or not isinstance(last, NotApplied):  # it may have moved, or a refusal may be untrue
             found = yield from load(name)
             if found is not None and found.id in ours:
-                return found
-        else:
-            if isinstance(answer, Stored):
-                return Checkpoint(
-                    name, mark.position, owner, stamp.micros, stamp.id, answer.etag, mark.changeset, release
-                )
-            found = yield from load(name)  # a refusal may be untrue, or the echo of an attempt of ours
-            if found is not None and found.id in ours:
-                return found
-            if (found and found.etag) != (before and before.etag):
+                if found.id not in earlier:
+                    return found
+                before = found
+            elif answer is not None and (found and found.etag) != (before and before.etag):
                 raise _lost(name, found)
-            last = answer.fault
+            if answer is not None:  # by a head that is as it was: no other worker was faster
+                last = answer.fault
         yield from Pause(min(limits.FAULT_PAUSE[0] * 2.0**attempt, limits.FAULT_PAUSE[1]))
     raise unavailable("the checkpoint could not be saved: try again later", last, key=key) from last
 

@@ -43,6 +43,8 @@ class Mark(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Self:
         """The mark that ``str()`` made this text of. Raises :class:`InvalidInput`."""
+        if not isinstance(text, str):
+            raise InvalidInput(f"a mark is read from a string, not {type(text).__name__}")
         digits, dash, hexadecimal = text.partition("-")
         try:
             position = int(digits) if digits.isascii() and digits.isdecimal() else -1

@@ -17,7 +17,7 @@ from headstream.backends.base import check_timeout
 from headstream.backends.cloud.names import full
 from headstream.backends.cloud.options import Options, is_panic, unknown, unset
 from headstream.backends.cloud.runtime import check_fork
-from headstream.errors import InvalidInput
+from headstream.errors import AccessDenied, InvalidInput
 
 Store: TypeAlias = AzureStore | S3Store | GCSStore
 
@@ -131,20 +131,31 @@ class Provider:
         """Fresh credentials, or an awaitable of them."""
         try:
             made = self._inner()
+            return self._awaited(made) if isawaitable(made) else _sendable(made)
         except Exception as error:
             self.failure = error
             raise
-        return self._awaited(made) if isawaitable(made) else made
 
     async def _awaited(self, made: Awaitable[Any]) -> Any:
         try:
-            return await made
+            return _sendable(await made)
         except Exception as error:
             self.failure = error
             raise
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+def _sendable(credentials: Any) -> Any:
+    """What a provider returned; :class:`AccessDenied` for a text that cannot travel in a header, on which obstore panics."""
+    for name, value in credentials.items() if isinstance(credentials, Mapping) else ():
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            raise AccessDenied(
+                f"the credential provider returned {name!r} with a line break, or another character that is not printable"
+                " ASCII: remove it"
+            )
+    return credentials
 
 
 class Clients(NamedTuple):

@@ -76,8 +76,10 @@ def _why(text: str) -> tuple[str | None, str]:
 
 def _target(text: str) -> str:
     """Where the connection was to go: the host of the endpoint, or a proxy before it."""
-    host, address = _host(text), _ADDRESS.search(text)
-    if address and address[2] != _port(text):
+    host, port, address = _host(text), _port(text), _ADDRESS.search(text)
+    if address and port is None:  # the library hides URLs that are signed: either may be meant
+        return f"{address[1]}:{address[2]}"
+    if address and address[2] != port:
         return f"the proxy {address[1]}:{address[2]}, on the way to {host}"
     return f"{host} by its proxy" if _PROXY.search(text) else host
 
