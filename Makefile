@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --cus
 # Passed on to pytest by `unit` and `test`, and to the benchmarks by `bench`: make unit ARGS="-k append"
 ARGS ?=
 # Test processes. The tests of a file share one, and so the servers that it starts.
-WORKERS ?= 2
+WORKERS ?= 3
 # make prove HISTORIES=1000000 SEED=7
 HISTORIES ?= 100000
 SEED ?= 1

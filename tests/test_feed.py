@@ -28,6 +28,7 @@ from headstream import (
     connect,
     limits,
 )
+from headstream.advancing import Advancer
 from headstream.drivers import sync
 from headstream.drivers.aio import Awaited, Threaded
 from headstream.projections import Projection
@@ -343,7 +344,7 @@ def test_an_append_that_cannot_be_published(store, watched):
 
 def test_an_append_whose_events_do_not_come_up(store, watched, monkeypatch):
     """After so many advances it is given up, with the same error and no cause."""
-    monkeypatch.setattr(EventStore, "_advance", lambda _store: Progress())
+    monkeypatch.setattr(Advancer, "advance", lambda *_: Progress())
     with pytest.raises(NotPublished) as caught:
         store.append("s", Event("E"), publish=True)
     assert caught.value.__cause__ is None

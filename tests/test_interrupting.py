@@ -20,7 +20,7 @@ from support.interrupting import every_place
 
 PLACES = ("memory", "sqlite", "files")
 
-STEPS = {"memory": 1, "sqlite": 7, "files": 11}
+STEPS = {"memory": 3, "sqlite": 23, "files": 37}
 """Of so many places one is tried: each append is a flush of the disk."""
 LONG = {"publish": 13, "advance": 7, "feed": 7, "transact": 5, "load": 3, "close": 3, "subscription": 3}
 """The same of operations with many places. With ``THOROUGH`` in the environment all places of all are tried."""

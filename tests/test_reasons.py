@@ -351,4 +351,7 @@ def test_a_request_with_a_signature_that_finds_nothing_names_no_proxy() -> None:
             allow_http=True,
             timeout=1,
         )
-    assert raised.value.details["reason"] == f"no connection to {place}: Connection refused"
+    assert (
+        raised.value.details["reason"]
+        == f"no connection to {place}: Connection refused: check the address and the port"
+    )

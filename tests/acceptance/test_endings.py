@@ -139,11 +139,13 @@ def open_async(backend): return AsyncEventStore(Awaited(backend), description, u
 
 @pytest.mark.parametrize("name", LIBRARY)
 def test_ctrl_c_while_a_request_hangs(name, silence):
-    """``KeyboardInterrupt`` comes at once, and the process ends without waiting for an answer."""
+    """``KeyboardInterrupt`` comes at once, and the process ends without waiting for an answer. obstore may have a last word about
+    its own threads.
+    """
     with running("-c", PRELUDE + LIBRARY[name], environment=silence.environment) as process:
         code, errors = end(process, silence)
     assert code in {-signal.SIGINT, 130}, errors
-    assert errors.rstrip().endswith("KeyboardInterrupt"), errors
+    assert "KeyboardInterrupt" in errors.splitlines(), errors
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,7 @@ async def test_all_tasks_are_cancelled(place: Place):
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc")
 @pytest.mark.parametrize("place", ["sqlite", "files"], indirect=True)
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_close_that_is_cancelled(place: Place, turns: int):
+async def test_a_close_that_is_cancelled(place: Place, tmp_path: Path, turns: int):
     """Whenever that is: files are closed, and then the cancellation comes through."""
     store = await connect_async(place.url, advance_every=1)
     await store.append("s", Event("E"))
@@ -262,6 +264,6 @@ async def test_a_close_that_is_cancelled(place: Place, turns: int):
         with pytest.raises(asyncio.CancelledError):
             await closing
     if turns:
-        assert not [name for name in open_files() if "/shop" in name]
+        assert not [name for name in open_files() if name.startswith(str(tmp_path))]
     await store.close()
-    assert not [name for name in open_files() if "/shop" in name]
+    assert not [name for name in open_files() if name.startswith(str(tmp_path))]

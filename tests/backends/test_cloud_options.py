@@ -94,7 +94,8 @@ class TestNames:
 
     def test_a_bound_that_is_no_time(self) -> None:
         """The bound of a call is the backend's own option, in seconds."""
-        for timeout in ("soon", "20s", 0, -1, True, float("nan"), limits.MAX_TIMEOUT + 1):
+        wrong: list[Any] = ["soon", "20s", 0, -1, True, float("nan"), limits.MAX_TIMEOUT + 1]
+        for timeout in wrong:
             with pytest.raises(InvalidInput, match="the option timeout is a number of seconds, above 0"):
                 CloudBackend("s3://shop", **enough("s3", "https://host"), timeout=timeout)
 

@@ -78,7 +78,7 @@ def test_batches_of_the_feed(changeset, follows, micros, count):
     frame = codec.encode_frame(changeset, None, 0, micros, key=None, rows=ROWS)
     events = [event for number in range(count) for event in codec.decode_frame(frame, "k").published(f"s{number}", 1)]
     events = [msgspec.structs.replace(event, position=follows + at) for at, event in enumerate(events, 1)]
-    rows = codec.encode_published(events) if follows < 2**62 else ROWS
+    rows = codec.encode_published(events) if abs(follows) < 2**62 else ROWS
     batch = codec.encode_frame(changeset, None, follows, micros, key=None, rows=rows)
     assert codec.decode_batch(batch, "k").events == events
 

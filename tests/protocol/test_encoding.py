@@ -7,7 +7,7 @@ import enum
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -356,3 +356,18 @@ def test_plain_events_among_others(data):
     """One that is not plain changes nothing for the others."""
     together = [event.payload for event in stored(*[Event("E", one) for one in data])]
     assert together == [event.payload for one in data for event in stored(Event("E", one))]
+
+
+ODD = timezone(timedelta(minutes=19, seconds=32))
+"""The offset of Amsterdam until 1937."""
+
+
+@pytest.mark.parametrize("moment", [datetime(1930, 1, 1, tzinfo=ODD), time(1, 2, tzinfo=ODD)], ids=["datetime", "time"])
+@pytest.mark.parametrize("where", [lambda it: it, lambda it: {"a": [it]}, lambda it: [1, (it,)], lambda it: {1: it}])
+def test_a_time_that_would_be_cut_is_refused(moment, where):
+    """Its offset has seconds; whole minutes are kept."""
+    for event in (Event("E", where(moment)), Event("E", 1, {"at": where(moment)})):
+        with pytest.raises(InvalidInput, match="offset of a time from UTC has seconds"):
+            encode_events([event])
+    kept = moment.replace(tzinfo=timezone(timedelta(hours=-3, minutes=-30)))
+    assert b"-03:30" in encode_events([Event("E", where(kept))])

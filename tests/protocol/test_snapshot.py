@@ -195,6 +195,7 @@ def test_every_attempt_makes_its_own_object():
     first = story.commit(REFUSED).prelude
     story.pause()
     story.get("heads/s", MISSING)
+    story.pause()
     story.stamp(2)
     second = story.commit(Stored("e1")).prelude
     assert [put.key for put in (*first, *second)] == made == [keys.snapshot("s", 1, ident(n)) for n in (1, 2)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
 from servers.base import REQUEST_ATTEMPTS, REQUEST_SECONDS, ProcessServer
-from servers.install import NODE
+from servers.install import NODE, PACKAGE
 
 ACCOUNT: Final = "devstoreaccount1"
 KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -29,6 +29,11 @@ class Azurite(ProcessServer):
         program = NODE / "node_modules" / ".bin" / "azurite-blob"
         listen = ("--blobHost", "127.0.0.1", "--blobPort", str(self.port))
         return (program, *listen, "--silent", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry")
+
+    def variables(self) -> Mapping[str, str]:
+        """Without its collection of garbage, during which it answers nothing."""
+        preload = PACKAGE / "without_collection.cjs"
+        return {"AZURITE": str(NODE / "node_modules" / "azurite"), "NODE_OPTIONS": f"--require={preload}"}
 
     def environment(self, address: str | None = None) -> dict[str, str]:
         """What obstore reads: account, key and endpoint."""

@@ -103,7 +103,8 @@ def _no_json(what: str, number: int, event: Event, error: Exception) -> InvalidI
 
 # --- whether it can be read ----------------------------------------------------------------------------------------
 
-_LEAVES: Final = frozenset({str, int, float, bool, type(None), datetime, date, time, timedelta, UUID, Decimal, bytes})
+_LEAVES: Final = frozenset({str, int, float, bool, type(None), date, timedelta, UUID, Decimal, bytes})
+_TIMES: Final = frozenset({datetime, time})
 _LISTS: Final = frozenset({list, tuple})
 
 
@@ -134,9 +135,15 @@ def _below(level: Sequence[Any]) -> list[Any] | None:
         elif kind in _LISTS:
             if not _LEAVES.issuperset(map(type, part)):
                 below += part
-        elif kind not in _LEAVES:
+        elif kind not in _LEAVES and (kind not in _TIMES or _has_odd_offset(part)):
             return None
     return below
+
+
+def _has_odd_offset(moment: datetime | time) -> bool:
+    """Whether the offset of a time has seconds, which the encoder would cut off: an older one of a named zone, for example."""
+    offset = moment.utcoffset() if moment.tzinfo is not None else None
+    return offset is not None and offset % timedelta(minutes=1) != timedelta(0)
 
 
 def _check_digits(text: str, *_: object) -> None:
@@ -149,7 +156,7 @@ def _check_legible(text: str, value: object, as_it_is: bool) -> None:
     """``ValueError``, or what decoding raises, for what a reader could not decode; and for an object with two members of one
     name, unless it was handed in as text, which is stored ``as_it_is``.
     """
-    _check_raw(value)
+    _check_parts(value)
     if text.count("[") + text.count("{") > limits.MAX_NESTING and is_deep_json(text):
         raise ValueError(
             f"it is nested too deeply: {limits.MAX_NESTING} lists and mappings within each other are possible"
@@ -163,19 +170,26 @@ def _is_text(metadata: Mapping[str, Any]) -> bool:
     return all(type(name) is str and type(value) is msgspec.Raw for name, value in metadata.items())
 
 
-def _check_raw(value: Any) -> None:
-    """What decoding raises for a text in ``value`` that is no JSON by itself, though it may become some among others."""
+def _check_parts(value: Any) -> None:
+    """What decoding raises for a text in ``value`` that is no JSON by itself, though it may become some among others;
+    ``ValueError`` for a time that would be cut.
+    """
     if isinstance(value, msgspec.Raw):
         _from_json(value)
+    elif isinstance(value, (datetime, time)):
+        if _has_odd_offset(value):
+            raise ValueError(
+                "the offset of a time from UTC has seconds, which JSON does not keep: convert it to UTC first"
+            )
     elif names := getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", None):
         for name in names:
-            _check_raw(getattr(value, name, None))
+            _check_parts(getattr(value, name, None))
     elif isinstance(value, Mapping):
         for part in value.values():
-            _check_raw(part)
+            _check_parts(part)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for part in value:
-            _check_raw(part)
+            _check_parts(part)
 
 
 def _check_names(members: list[tuple[str, Any]]) -> None:
