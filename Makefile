@@ -60,10 +60,10 @@ layers: $(VENV)/.dev ## Check that imports point down only
 unit: setup ## Run the tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-prove: $(VENV)/.dev ## Run many hostile histories, every schedule of small cases, and interrupts at every place
+prove: setup ## Run many hostile histories, every schedule of small cases, and interrupts at every place
 	$(BIN)/headstream-sim --seed $(SEED) --histories $(HISTORIES) --jobs 0
 	$(BIN)/headstream-sim --explore
-	THOROUGH=1 $(BIN)/pytest tests/test_interrupting.py
+	THOROUGH=1 $(BIN)/pytest tests/test_interrupting.py tests/acceptance/test_contention.py
 
 bench: setup ## Run the benchmarks
 	$(GROUP) bench
