@@ -77,8 +77,8 @@ class _Interrupter:
         """What ``sys.settrace`` calls."""
         code = frame.f_code
         if event == "call":
-            if code.co_name in {"remove", "_remove", "__del__"} or not _is_ours(frame):
-                return None  # what weak references and finalizers raise has no caller to go to
+            if code.co_name in {"remove", "_remove", "__del__", "gc_callback"} or not _is_ours(frame):
+                return None  # what weak references, finalizers and the collector's callbacks raise has no caller
             frame.f_trace_lines, frame.f_trace_opcodes = False, True
             self._last.pop(frame, None)  # a generator that goes on
             return self.trace
