@@ -377,16 +377,12 @@ def test_what_would_come_back_as_another_value_is_refused(store, instance, why):
         lambda: store.transact("bad", last, lambda _: WithMetadata(instance)),
         lambda: last.events.encode(instance),
     ):
-        with pytest.raises(
-            InvalidInput,
-            match=f"an event of type '{name}' cannot be appended: it would come back .*{why}|offset of a time from UTC has seconds",
-        ) as caught:
+        by_class = f"an event of type '{name}' cannot be appended: it would come back .*{why}.*or register {name} with encode and decode"
+        by_encoder = "the offset of a time from UTC has seconds, which JSON does not keep: convert it to UTC first"
+        match = f"{by_class}|{by_encoder}" if "another datetime" in why else by_class
+        with pytest.raises(InvalidInput, match=match) as caught:
             attempt()
         assert "secret" not in str(caught.value)
-        assert any(
-            remedy in str(caught.value)
-            for remedy in (f"or register {name} with encode and decode", "convert it to UTC first")
-        )
     assert store.head("bad") is None
 
 
